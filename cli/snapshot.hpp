@@ -1,0 +1,105 @@
+// Snapshot: what one process looked like when it was read, as plain owned data. Built from a segment by
+// read_snapshot(); tests build it by hand. Holds no symbol names: addresses only. Durations are nanoseconds
+// up to the moment of capture (or of death, see `durations_at_least`).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/segment.hpp"
+
+namespace asynctrace {
+
+enum class ProcessState { kRunning, kExited, kKilled, kCrashed, kExeced, kUnknown };
+
+struct ProcessInfo {
+  uint32_t pid = 0;
+  std::string exe;
+  std::vector<std::string> cmdline;
+  int64_t start_realtime_ns = 0;  // since 1970, 0: unknown
+  ProcessState state = ProcessState::kUnknown;
+};
+
+struct Module {
+  std::string path;
+  std::vector<uint8_t> build_id;  // empty: has none
+  uint64_t bias = 0;              // run-time address = file address + bias
+  uint64_t start = 0;             // run-time range
+  uint64_t end = 0;
+};
+
+// One distinct stack: run-time return addresses, innermost first.
+struct Stack {
+  std::vector<uint64_t> pcs;
+  bool truncated = false;
+  bool incomplete = false;
+  bool no_root = false;
+};
+
+struct Leaf {
+  std::optional<uint32_t> stack;      // index into Snapshot::stacks
+  uint64_t waiting_ns = 0;
+  uint64_t registered = 0;            // clock ticks; orders the leaves of one task
+  bool confirmed = true;              // renewed in the task's last poll, or ended exactly
+  bool own_waker = true;              // false: a combinator's waker, say FuturesUnordered's
+  bool exact_end = true;              // false: the program holds the original waker
+  uint64_t joins_address = 0;         // 0: not a join
+  std::optional<uint64_t> joins_task; // id, where that task is known
+};
+
+using segment::TaskKind;
+using segment::TaskState;
+using segment::RuntimeId;
+
+struct Task {
+  uint64_t id = 0;
+  uint64_t address = 0;
+  TaskKind kind = TaskKind::kTask;
+  RuntimeId runtime = RuntimeId::kUnknown;
+  uint64_t poll_function = 0;  // run-time address of its poll function, 0: unknown
+  TaskState state = TaskState::kWaiting;
+  bool nests_polls = false;    // a worker loop, or a runtime inside a task
+  bool stuck = false;          // a fact: nothing can wake it
+  bool torn = false;           // it kept changing while it was read: leaves may be missing
+  uint64_t created_ns = 0;     // how long ago
+  uint64_t in_state_ns = 0;
+  uint64_t busy_ns = 0;
+  uint64_t max_poll_ns = 0;
+  uint64_t polls = 0;
+  uint64_t wakes = 0;
+  std::optional<uint32_t> last_poll_tid;
+  std::vector<Leaf> leaves;
+};
+
+enum class ThreadState { kPolling, kParked, kOther };
+
+struct Thread {
+  uint32_t tid = 0;
+  std::string name;
+  ThreadState state = ThreadState::kOther;
+  uint64_t in_state_ns = 0;
+  std::optional<uint64_t> task;        // innermost task being polled
+  std::optional<uint64_t> outer_task;  // outermost one: the worker loop
+};
+
+struct Lost {
+  uint64_t leaves = 0, tasks = 0, stacks = 0, threads = 0;
+  uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0;
+};
+
+struct Snapshot {
+  ProcessInfo process;
+  int64_t captured_realtime_ns = 0;
+  uint64_t capture_ns = 0;          // how long reading took: a dump is not one instant
+  bool durations_at_least = false;  // dead process whose time of death nobody saw
+  std::string agent_off_reason;     // empty: the agent is tracing
+  std::vector<Module> modules;
+  std::vector<Stack> stacks;
+  std::vector<Thread> threads;
+  std::vector<Task> tasks;          // by id
+  Lost lost;
+};
+
+}  // namespace asynctrace

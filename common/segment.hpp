@@ -1,0 +1,242 @@
+// The segment: one file per traced process, written by the agent inside it, read by the CLI from outside.
+// This header is the only place that knows its layout. Plain data, no functions that allocate; the agent
+// includes it in code that may run in any thread and inside a signal handler.
+//
+//   offset 0                                                                     Header::file_size
+//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+
+//   | Header | strings | modules | pollers | threads | tasks  | leaves | stacks | pcs |
+//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+
+//     4 KiB    each section starts on a page; an array of `capacity` items of `item_size` bytes
+//
+// The file is created sparse at its final size; pages are reserved before they are written, so that a full
+// file system is counted as a loss and never becomes a signal.
+//
+// Rules
+//  1. Fixed-width fields, little endian, offsets from the start of the file, never pointers. A section's
+//     `used` says how many items were ever handed out; items past it are all zero.
+//  2. The reader believes nothing: it copies, checks, then uses. The file is consistent after SIGKILL at any
+//     instruction because every multi-word item is guarded as its struct says, and single words are atomic.
+//  3. New fields take reserved bytes or the end of an item; the reader uses `item_size` as the stride and
+//     treats what an older writer did not write as zero. A change that breaks this raises kVersion.
+//     Every size and offset is asserted below, and test/unit/segment_test.cpp pins the bytes.
+//  4. Times are in ticks of Header::clock. Task ids start at 1 and are never reused within a process.
+//  5. Each release store names its acquire: see segment_reader.cpp for the other half.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace asynctrace::segment {
+
+inline constexpr char kMagic[8] = {'A', 'T', 'R', 'A', 'C', 'E', '\n', '\x1a'};
+inline constexpr uint32_t kVersion = 1;
+inline constexpr uint64_t kPage = 4096;
+inline constexpr const char* kFileSuffix = ".atrace";
+
+// Where the pieces are. `used` is a high-water mark, stored with release after the item is complete enough
+// to be read (items carry their own guard from then on).
+struct Section {
+  uint64_t offset;
+  uint32_t item_size;
+  uint32_t capacity;
+  uint32_t used;
+  uint32_t reserved;
+};
+static_assert(sizeof(Section) == 24);
+
+enum SectionId : uint32_t {
+  kStrings,  // bytes; other items refer to them as {offset, length} inside this section
+  kModules,
+  kPollers,
+  kThreads,
+  kTasks,
+  kLeaves,
+  kStacks,
+  kPcs,  // uint64_t return addresses, innermost first
+  kSectionCount,
+};
+
+struct StringRef {
+  uint32_t offset;
+  uint32_t length;
+};
+
+// What one tick is. `ticks1`/`ns1` is a later reading of both clocks, guarded by `seq` (odd while written);
+// the pair (0, 1) gives the rate. For kMonotonic ticks are CLOCK_MONOTONIC nanoseconds.
+enum class ClockKind : uint32_t { kMonotonic = 0, kTsc = 1 };
+struct Clock {
+  ClockKind kind;
+  uint32_t seq;
+  uint64_t ticks0;
+  uint64_t ns0;  // CLOCK_MONOTONIC at ticks0
+  uint64_t ticks1;
+  uint64_t ns1;
+  uint64_t realtime0;  // CLOCK_REALTIME in ns at ticks0
+};
+static_assert(sizeof(Clock) == 48);
+
+// What could not be recorded, and why. Each is a relaxed atomic counter.
+enum Counter : uint32_t {
+  kLostLeaves,        // no leaf record left: the original waker was handed back
+  kLostTasks,         // no task record left
+  kLostStacks,        // no room for a new stack
+  kLostThreads,       // no thread record left
+  kUnwindFailed,      // stack walk ended before the root
+  kUnmemoizedWalks,   // captures that had to unwind because their frames cannot be verified
+  kSelfWakingStacks,  // clone stacks handed the original waker, because the program wakes what it replaces
+  kTablesOff,         // waker tables switched off: their clone returned an unknown pair
+  kCounterCount = 16,
+};
+
+enum class AgentState : uint32_t {
+  kStarting = 0,
+  kTracing = 1,
+  kExited = 2,  // the process ran its exit handlers
+  kOff = 3,     // the agent turned itself off; see off_reason
+};
+
+enum class OffReason : uint32_t {
+  kNone = 0,
+  kNoUnwinder = 1,   // libunwind could not be loaded
+  kNoRoom = 2,       // the directory was full at start
+  kInternal = 3,     // a broken invariant
+};
+
+struct Header {
+  char magic[8];
+  uint32_t version;
+  uint32_t header_size;
+  uint64_t file_size;
+  uint32_t pid;  // as the process sees itself
+  AgentState state;
+  OffReason off_reason;
+  uint32_t ppid;
+  uint64_t start_time;  // clock ticks since boot, field 22 of /proc/PID/stat: with pid it names the process
+  char boot_id[40];     // text, zero-terminated
+  StringRef exe;
+  StringRef cmdline;       // arguments, each zero-terminated
+  StringRef agent_version;
+  Clock clock;
+  uint64_t last_event;  // ticks of a recent event, updated when a thread parks; bounds the time of death
+  Section sections[kSectionCount];
+  uint64_t counters[kCounterCount];
+  uint64_t next_task_id;
+};
+static_assert(sizeof(Header) <= kPage);
+static_assert(offsetof(Header, clock) == 120);
+static_assert(offsetof(Header, sections) == 176);
+static_assert(offsetof(Header, counters) == 368);
+
+// A loaded ELF file. Complete before `used` counts it.
+struct Module {
+  uint64_t bias;   // run-time address = address in the file + bias
+  uint64_t start;  // first and one-past-last run-time address of its segments
+  uint64_t end;
+  StringRef path;
+  uint32_t build_id_size;  // 0: has none
+  uint8_t build_id[32];
+  uint32_t reserved;
+};
+static_assert(sizeof(Module) == 72);
+
+// A task-poll function found in the program: `address` is the original function (for tokio
+// `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler.
+enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1 };
+struct Poller {
+  uint64_t address;
+  RuntimeId runtime;
+  uint32_t reserved;
+};
+static_assert(sizeof(Poller) == 16);
+
+// One thread that ran a hook. Each field is atomic by itself. `tid` 0: free.
+enum class ThreadState : uint32_t { kOther = 0, kParked = 1 };  // parked: inside the poll loop's system call
+struct Thread {
+  uint32_t tid;
+  ThreadState state;
+  uint64_t state_since;
+  uint64_t parks;       // turns of the poll loop
+  uint64_t task;        // id of the innermost task being polled here, 0: none
+  uint64_t outer_task;  // id of the outermost one (a worker loop is itself a task of tokio), 0: none
+  uint64_t poll_since;  // when the innermost poll began
+  char name[16];        // as of its first hook
+};
+static_assert(sizeof(Thread) == 64);
+
+// One task. A slot is free while `id` is 0; `id` is stored last with release, and set to 0 first.
+//
+//            first poll             poll returns Pending
+//   (free) -------------> kRunning ----------------------> kWaiting
+//                            ^  \                              |
+//                  next poll |   `--> kScheduled <-------------'
+//                            `-------------'            a waker is woken
+//
+// `state` packs since << 2 | TaskState into one word, so that a transition is one atomic store (or
+// compare-and-swap) and its time always belongs to it.
+enum class TaskState : uint64_t { kNone = 0, kRunning = 1, kWaiting = 2, kScheduled = 3 };
+enum class TaskKind : uint8_t {
+  kTask = 0,     // polled through a task vtable
+  kBlockOn = 1,  // a future that a thread polls itself: `address` is the thread id
+};
+enum TaskFlags : uint8_t {
+  kNestsPolls = 1,  // polls of other tasks happened inside one of its polls: a worker loop or a nested runtime
+  kReferencesKnown = 2,
+};
+inline constexpr uint16_t kNoPoller = 0xffff;
+struct Task {
+  uint64_t id;
+  uint64_t address;  // of the task's header: the data pointer of its wakers
+  uint64_t state;
+  uint64_t created;  // first poll seen
+  uint64_t busy;
+  uint64_t max_poll;
+  uint32_t polls;  // the number of the current or last poll; the first is 1
+  uint32_t wakes;
+  uint32_t last_tid;
+  uint16_t poller;  // index into kPollers
+  TaskKind kind;
+  uint8_t flags;
+  // With kReferencesKnown: references to the task that are neither the scheduler's nor its JoinHandle's, as
+  // of the end of its last poll or the last waker seen dropped since. 0 in a waiting task: nothing can wake
+  // it. Above 0: an unseen waker or an AbortHandle, so never a verdict.
+  int32_t excess_references;
+  uint32_t reserved;
+};
+static_assert(sizeof(Task) == 72);
+
+// One leaf: a waker that was cloned inside a poll and is alive, hence a place where a task waits.
+// `seq` & 3: see LeafState; the rest counts generations. The writer sets kWriting, the fields, then kLive
+// with release; the end is one release store of kFree. A reader takes `seq` before and after its copy.
+enum LeafState : uint32_t { kLeafFree = 0, kLeafWriting = 1, kLeafLive = 2 };
+enum LeafFlags : uint32_t {
+  kOwnWaker = 1,      // the task's own waker, renewed on every poll (else: one made by a combinator)
+  kNoExactEnd = 2,    // the program holds the original waker: when this leaf ends is not seen
+};
+struct Leaf {
+  uint32_t seq;
+  uint32_t flags;
+  uint64_t task;        // id
+  uint32_t stack;       // index into kStacks, kNoStack: none
+  uint32_t poll;        // number of the task's poll in which it was registered
+  uint64_t registered;  // when: orders the leaves of one poll
+  uint64_t since;       // waiting since: that of the leaf it renewed in place, else `registered`
+  uint64_t joins;       // header address of the task whose end it waits for, 0: not a join
+};
+static_assert(sizeof(Leaf) == 48);
+inline constexpr uint32_t kNoStack = 0xffffffff;
+
+// One distinct stack. `count` is stored last with release; 0: not complete.
+enum StackFlags : uint16_t {
+  kTruncated = 1,   // more frames than kMaxFrames
+  kIncomplete = 2,  // the walk ended before the root
+  kNoRoot = 4,      // captured outside any task poll: reaches to the start of the thread
+};
+inline constexpr uint32_t kMaxFrames = 512;
+struct Stack {
+  uint32_t first_pc;  // index into kPcs
+  uint16_t count;
+  uint16_t flags;
+};
+static_assert(sizeof(Stack) == 8);
+
+}  // namespace asynctrace::segment
