@@ -43,24 +43,36 @@ struct ModuleStatus {
   std::string detail;  // for a human, without the remedy: "/opt/app: build-id differs (wants ab12.., has 9f..)"
 };
 
-class Symbolizer {
+// What the report needs of a symbolizer; tests write the frames by hand.
+class FrameSource {
  public:
-  explicit Symbolizer(std::span<const Module> modules);
-  ~Symbolizer();
-  Symbolizer(const Symbolizer&) = delete;
-  Symbolizer& operator=(const Symbolizer&) = delete;
+  virtual ~FrameSource() = default;
 
   // Frames at a return address (looked up at pc - 1), innermost first; indexes into frames(). Never empty: an
   // unresolved address gives one frame without a name. Each unique address is resolved once.
-  std::span<const uint32_t> resolve_return_address(uint64_t pc);
+  virtual std::span<const uint32_t> resolve_return_address(uint64_t pc) = 0;
   // The same for the entry of a function, as in Task::poll_function: always one frame, not inlined.
-  uint32_t resolve_function(uint64_t address);
+  virtual uint32_t resolve_function(uint64_t address) = 0;
 
-  const std::vector<Frame>& frames() const;
+  virtual const std::vector<Frame>& frames() const = 0;
 
   // What is missing in module `index`; looked at only for modules that an address fell into.
-  ModuleStatus status(uint32_t index) const;
-  bool touched(uint32_t index) const;
+  virtual ModuleStatus status(uint32_t index) const = 0;
+  virtual bool touched(uint32_t index) const = 0;
+};
+
+class Symbolizer final : public FrameSource {
+ public:
+  explicit Symbolizer(std::span<const Module> modules);
+  ~Symbolizer() override;
+  Symbolizer(const Symbolizer&) = delete;
+  Symbolizer& operator=(const Symbolizer&) = delete;
+
+  std::span<const uint32_t> resolve_return_address(uint64_t pc) override;
+  uint32_t resolve_function(uint64_t address) override;
+  const std::vector<Frame>& frames() const override;
+  ModuleStatus status(uint32_t index) const override;
+  bool touched(uint32_t index) const override;
 
  private:
   struct Impl;

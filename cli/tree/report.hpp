@@ -1,0 +1,149 @@
+// Report: what a snapshot means, ready to be written as text or JSON: leaves with their kinds, tasks merged into
+// groups, suspects, and what limits the answer. Holds strings as the target spells them; the renderers escape.
+// Refers to the snapshot and the frame source it was built from; both must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/snapshot.hpp"
+#include "cli/symbols/symbolizer.hpp"
+#include "cli/tree/classify.hpp"
+
+namespace asynctrace {
+
+enum class FrameView { kUser, kAll };
+
+struct ReportOptions {
+  FrameView frames = FrameView::kUser;
+  // Paths below it are shown relative to it; empty: none are.
+  std::string current_directory;
+};
+
+struct ReportFrame {
+  uint32_t source = 0;  // index into FrameSource::frames()
+  FrameClass frame_class = FrameClass::kUser;
+  std::string name;      // "async fn shop::checkout"
+  std::string position;  // "src/cart.rs:88:14"; "" if unknown
+};
+
+struct ReportStack {
+  std::vector<uint32_t> frames;  // outermost first, indexes into Report::frames
+  LeafKind kind;
+  bool has_user_frame = false;
+};
+
+// Why a leaf is not shown as a plain fact.
+enum class LeafReason : uint8_t {
+  kNone,
+  kNotRenewed,       // not renewed in its task's last poll
+  kOtherAwait,       // the async body it belongs to has since reached another await
+  kStackLost,        // no room for its stack
+  kStackIncomplete,  // the walk ended before the task's root
+  kNoSymbols,        // the innermost function is unknown
+  kUnknownKind,      // no row of the table of leaf kinds
+  kNoExactEnd,       // the program holds the original waker
+  kChildrenHidden,   // a combinator whose children are not observable
+  kChildrenShown,    // a combinator whose children are leaves of this task
+};
+std::string_view describe(LeafReason reason);
+
+struct ReportLeaf {
+  std::optional<uint32_t> stack;  // index into Report::stacks
+  uint64_t waiting_ns = 0;
+  std::optional<uint64_t> waits_for_task;
+  bool joins = false;      // waits for the end of a task, known or not
+  bool confirmed = false;
+  bool shown = false;      // stands in the text's tree
+  LeafReason reason = LeafReason::kNone;
+};
+
+enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
+
+struct ReportTask {
+  const Task* task = nullptr;
+  ReportTaskKind kind = ReportTaskKind::kTask;
+  std::optional<uint32_t> type;  // index into Report::types
+  std::vector<ReportLeaf> leaves;
+};
+
+enum class GroupClass : uint8_t { kInside, kOutside, kRunning };
+
+// Durations over several tasks, in ns.
+struct Spread {
+  uint64_t min_ns = 0, median_ns = 0, max_ns = 0;
+};
+
+// One line of a drawn trace.
+struct Row {
+  std::string drawing;   // "│  └╼ "
+  std::string text;      // a function, or a leaf in plain words
+  std::string position;  // "" for a leaf, and where unknown
+  bool is_user = false;
+  bool is_leaf = false;
+  size_t per_task = 1;   // equal leaves of one task that this row stands for
+  Spread waiting;        // of a leaf
+};
+
+// Tasks whose traces look the same.
+struct Group {
+  GroupClass group_class = GroupClass::kInside;
+  std::vector<uint64_t> tasks;  // ids, ascending
+  Spread waiting;
+  std::vector<uint32_t> stacks;  // distinct, of the shown leaves
+  std::vector<Row> rows;
+  size_t leaf_rows = 0;
+};
+
+// Evidence only, never age alone.
+struct Suspect {
+  std::string_view kind;  // "no_waker"
+  std::string evidence;
+  Group group;
+};
+
+struct Diagnostic {
+  std::string_view code;
+  std::string message;
+  std::string remedy;  // may be empty
+};
+
+struct WorkerCounts {
+  size_t total = 0, parked = 0;
+  std::vector<uint64_t> polling_ns;  // how long each polling worker is in its poll, longest first
+};
+
+struct ReportRuntime {
+  RuntimeId id = RuntimeId::kUnknown;
+  std::string version;  // from the crate's path in debug info; "" if unknown
+  size_t tasks = 0;     // workers not counted
+  WorkerCounts workers;
+};
+std::string_view name(RuntimeId id);
+
+// Tasks that are not workers. A scheduled task without a leaf is neither inside nor outside.
+struct TaskCounts {
+  size_t total = 0, inside = 0, outside = 0, running = 0, scheduled = 0;
+};
+
+struct Report {
+  const Snapshot* snapshot = nullptr;
+  const FrameSource* symbols = nullptr;
+  std::vector<ReportFrame> frames;  // in order of first use
+  std::vector<ReportStack> stacks;
+  std::vector<std::string> types;
+  std::vector<ReportTask> tasks;    // by id
+  std::vector<ReportRuntime> runtimes;
+  TaskCounts counts;
+  std::vector<Suspect> suspects;
+  std::vector<Group> groups;        // inside oldest first, outside most tasks first, running
+  size_t folded_leaves = 0;         // executor-internal, not shown as a trace
+  std::vector<Diagnostic> diagnostics;
+};
+
+Report build_report(const Snapshot& snapshot, FrameSource& symbols, const ReportOptions& options = {});
+
+}  // namespace asynctrace
