@@ -1,0 +1,125 @@
+//! Task i may only ever wait on the line of lane i % 64, and every task is always under way: the two of a
+//! pair wake each other for ever. A dump may never show a task on another lane's line. The task's type
+//! names its lane independently of where it waits. Arguments: tasks, multi or current.
+
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+struct Link {
+    me: Arc<Notify>,
+    peer: Arc<Notify>,
+}
+
+impl Link {
+    fn wake_peer(&self) {
+        self.peer.notify_one();
+    }
+}
+
+struct Lane {
+    name: &'static str,
+    line: u32,
+    spawn: fn(Link),
+}
+
+// The caller writes the awaits: one that a macro writes would be on the line of the macro's call.
+macro_rules! lanes {
+    ($($name:ident: |$link:ident| $line:expr, $wait:expr;)*) => {
+        $(async fn $name($link: Link) {
+            loop {
+                $link.wake_peer();
+                $wait;
+            }
+        })*
+        const LANES: &[Lane] = &[$(Lane {
+            name: stringify!($name),
+            line: $line,
+            spawn: |link| drop(tokio::spawn($name(link))),
+        }),*];
+    };
+}
+
+lanes! {
+    lane_00: |link| line!(), link.me.notified().await;
+    lane_01: |link| line!(), link.me.notified().await;
+    lane_02: |link| line!(), link.me.notified().await;
+    lane_03: |link| line!(), link.me.notified().await;
+    lane_04: |link| line!(), link.me.notified().await;
+    lane_05: |link| line!(), link.me.notified().await;
+    lane_06: |link| line!(), link.me.notified().await;
+    lane_07: |link| line!(), link.me.notified().await;
+    lane_08: |link| line!(), link.me.notified().await;
+    lane_09: |link| line!(), link.me.notified().await;
+    lane_10: |link| line!(), link.me.notified().await;
+    lane_11: |link| line!(), link.me.notified().await;
+    lane_12: |link| line!(), link.me.notified().await;
+    lane_13: |link| line!(), link.me.notified().await;
+    lane_14: |link| line!(), link.me.notified().await;
+    lane_15: |link| line!(), link.me.notified().await;
+    lane_16: |link| line!(), link.me.notified().await;
+    lane_17: |link| line!(), link.me.notified().await;
+    lane_18: |link| line!(), link.me.notified().await;
+    lane_19: |link| line!(), link.me.notified().await;
+    lane_20: |link| line!(), link.me.notified().await;
+    lane_21: |link| line!(), link.me.notified().await;
+    lane_22: |link| line!(), link.me.notified().await;
+    lane_23: |link| line!(), link.me.notified().await;
+    lane_24: |link| line!(), link.me.notified().await;
+    lane_25: |link| line!(), link.me.notified().await;
+    lane_26: |link| line!(), link.me.notified().await;
+    lane_27: |link| line!(), link.me.notified().await;
+    lane_28: |link| line!(), link.me.notified().await;
+    lane_29: |link| line!(), link.me.notified().await;
+    lane_30: |link| line!(), link.me.notified().await;
+    lane_31: |link| line!(), link.me.notified().await;
+    lane_32: |link| line!(), link.me.notified().await;
+    lane_33: |link| line!(), link.me.notified().await;
+    lane_34: |link| line!(), link.me.notified().await;
+    lane_35: |link| line!(), link.me.notified().await;
+    lane_36: |link| line!(), link.me.notified().await;
+    lane_37: |link| line!(), link.me.notified().await;
+    lane_38: |link| line!(), link.me.notified().await;
+    lane_39: |link| line!(), link.me.notified().await;
+    lane_40: |link| line!(), link.me.notified().await;
+    lane_41: |link| line!(), link.me.notified().await;
+    lane_42: |link| line!(), link.me.notified().await;
+    lane_43: |link| line!(), link.me.notified().await;
+    lane_44: |link| line!(), link.me.notified().await;
+    lane_45: |link| line!(), link.me.notified().await;
+    lane_46: |link| line!(), link.me.notified().await;
+    lane_47: |link| line!(), link.me.notified().await;
+    lane_48: |link| line!(), link.me.notified().await;
+    lane_49: |link| line!(), link.me.notified().await;
+    lane_50: |link| line!(), link.me.notified().await;
+    lane_51: |link| line!(), link.me.notified().await;
+    lane_52: |link| line!(), link.me.notified().await;
+    lane_53: |link| line!(), link.me.notified().await;
+    lane_54: |link| line!(), link.me.notified().await;
+    lane_55: |link| line!(), link.me.notified().await;
+    lane_56: |link| line!(), link.me.notified().await;
+    lane_57: |link| line!(), link.me.notified().await;
+    lane_58: |link| line!(), link.me.notified().await;
+    lane_59: |link| line!(), link.me.notified().await;
+    lane_60: |link| line!(), link.me.notified().await;
+    lane_61: |link| line!(), link.me.notified().await;
+    lane_62: |link| line!(), link.me.notified().await;
+    lane_63: |link| line!(), link.me.notified().await;
+}
+
+async fn run(tasks: usize) {
+    let bells: Vec<_> = (0..tasks).map(|_| Arc::new(Notify::new())).collect();
+    for task in 0..tasks {
+        let lane = &LANES[task % LANES.len()];
+        let link = Link { me: bells[task].clone(), peer: bells[task ^ 1].clone() };
+        (lane.spawn)(link);
+        println!("TASKLINE {task} {} {}", lane.line, lane.name);
+    }
+    targets::ready();
+    std::future::pending().await
+}
+
+fn main() {
+    let tasks: usize = targets::argument(1).map_or(2000, |n| n.parse().unwrap());
+    assert!(tasks % 2 == 0, "tasks come in pairs");
+    targets::runtime(2).block_on(run(tasks));
+}
