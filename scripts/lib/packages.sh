@@ -1,0 +1,30 @@
+# Debian packages by purpose, and a way to have them. Sourced.
+
+packages_build=(g++ meson ninja-build pkg-config ccache libunwind-dev libdw-dev libelf-dev libcli11-dev
+  nlohmann-json3-dev libfmt-dev libexpected-dev libiberty-dev)
+packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev librust-async-std-dev
+  librust-libc-dev)
+packages_test=(libgtest-dev libgmock-dev python3-pytest python3-jsonschema binutils clang-14 llvm-14)
+
+# Installs what is missing; needs neither network nor root when nothing is. `a|b`: either will do, for packages
+# that exclude each other.
+ensure_packages() {
+  local wanted missing=() as_root=() log
+  for wanted in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}\n' ${wanted//|/ } 2>/dev/null | grep -qx installed ||
+      missing+=("${wanted%%|*}")
+  done
+  ((${#missing[@]})) || return 0
+  ((EUID == 0)) || as_root=(sudo)
+  echo "installing ${missing[*]}" >&2
+  log=$(mktemp)
+  export DEBIAN_FRONTEND=noninteractive
+  # A failed update is no failure: the lists at hand may do.
+  "${as_root[@]}" apt-get -q update >"$log" 2>&1 || true
+  if ! "${as_root[@]}" apt-get -q install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+    "${missing[@]}" >>"$log" 2>&1; then
+    echo "apt-get could not install them: see $log" >&2
+    return 1
+  fi
+  rm -f "$log"
+}

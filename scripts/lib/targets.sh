@@ -1,0 +1,38 @@
+# The Rust programs of test/targets, built offline from Debian's crates. Sourced, in the repository's root.
+
+# A rustc other than Debian 12's own: rustup's in PATH, or a newer one that Debian put beside it. Prints
+# nothing where there is none.
+second_rustc() {
+  local candidate
+  while read -r candidate; do
+    if ! [[ $candidate -ef /usr/bin/rustc ]]; then
+      echo "$candidate"
+      return
+    fi
+  done < <(type -aP rustc)
+}
+
+# build_targets DIR TOOLCHAIN RUSTC PROFILE [CARGO ARGUMENTS]
+# The programs end up in DIR/targets/TOOLCHAIN/release or .../debug.
+build_targets() {
+  local toolchain=$2 rustc=$3 profile=$4 targets package
+  targets=$(realpath -m "$1")/targets
+  package=$targets/tokio
+  shift 4
+  # The package is built through links, so that the lock file, which depends on the crates installed here,
+  # stays out of the source tree.
+  mkdir -p "$package"
+  ln -sfn "$PWD"/test/targets/tokio/{Cargo.toml,src} "$package"
+  cat >"$targets/cargo.toml" <<END
+[source.crates-io]
+replace-with = "debian"
+[source.debian]
+directory = "/usr/share/cargo/registry"
+END
+  (
+    cd "$package"
+    unset RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_TARGET
+    RUSTC=$rustc CARGO_TARGET_DIR=$targets/$toolchain /usr/bin/cargo build --quiet --offline \
+      --config "$targets/cargo.toml" --profile "$profile" "$@"
+  )
+}

@@ -1,0 +1,139 @@
+"""Runs the programs of test/targets under the agent and reads their dumps. Every wait ends by itself."""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import threading
+from collections import Counter
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / os.environ.get("ASYNCTRACE_BUILD", "build")
+CLI = BUILD / "cli" / "asynctrace"
+AGENT = BUILD / "agent" / "libasynctrace-agent.so"
+PATIENCE = 60  # seconds until a step that should take milliseconds counts as hung
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="fewer repetitions")
+
+
+@pytest.fixture
+def quick(request):
+    return request.config.getoption("--quick")
+
+
+def lacking(what):
+    """A privilege or kernel feature is missing: CI must have it, other machines may not."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}, which CI must have")
+    pytest.skip(what)
+
+
+def program(name, profile="release", toolchain="debian"):
+    path = BUILD / "targets" / toolchain / {"release": "release", "dev": "debug"}[profile] / name
+    if not path.exists():
+        if toolchain == "second":
+            pytest.skip("no second Rust toolchain in PATH")
+        pytest.fail(f"{path} is not built")
+    return path
+
+
+def asynctrace(*arguments, env=None, check=True):
+    result = subprocess.run([CLI, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=PATIENCE)
+    if check:
+        assert result.returncode == 0, f"asynctrace {arguments}: {result.returncode}\n{result.stderr}"
+    return result
+
+
+class Target:
+    """A program that has printed READY: its pid, and the lines that it printed before."""
+
+    def __init__(self, process, segment_dir):
+        self.process = process
+        self.segment_dir = segment_dir
+        self.env = {**os.environ, "ASYNCTRACE_DIR": str(segment_dir)}
+        self.lines = []
+        for line in process.stdout:
+            word, _, rest = line.rstrip("\n").partition(" ")
+            if word == "READY":
+                self.pid = int(rest)
+                return
+            self.lines.append((word, rest))
+        pytest.fail(f"{process.args}: ended before READY, or took more than {PATIENCE} s")
+
+    def words(self, first):
+        return [rest for word, rest in self.lines if word == first]
+
+    def leaves(self):
+        """The truth: how many leaves wait at each (file, line)."""
+        return Counter(rest.split(" ")[0] for rest in self.words("LEAF"))
+
+    def dump(self):
+        return json.loads(asynctrace("dump", "--format", "json", self.pid, env=self.env).stdout)
+
+    def segment(self):
+        files = list(self.segment_dir.glob("*.atrace"))
+        assert len(files) == 1, files
+        return files[0]
+
+    def kill(self):
+        """SIGKILL; returns the segment file that stays."""
+        os.kill(self.pid, 9)
+        self.process.wait(PATIENCE)
+        return self.segment()
+
+
+@contextlib.contextmanager
+def traced(path, *arguments, segment_dir, by="run"):
+    """`by`: through `asynctrace run`, or with the agent's variables alone, as in a systemd unit."""
+    command = [str(path), *map(str, arguments)]
+    env = {**os.environ, "ASYNCTRACE_DIR": str(segment_dir)}
+    segment_dir.chmod(0o700)
+    if by == "run":
+        command = [str(CLI), "run", "-q", "--", *command]
+    else:
+        env["LD_PRELOAD"] = str(AGENT)
+    process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        target = Target(process, segment_dir)
+        watchdog.cancel()
+        yield target
+        process.stdin.close()  # the programs end at the end of stdin
+    finally:
+        watchdog.cancel()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE if process.stdin.closed else 0)
+        process.kill()
+        process.communicate()
+
+
+def user_place(dump, stack):
+    """`file:line` of the innermost frame that is the program's own; how the stack ends where there is none."""
+    frames = [dump["frames"][index] for index in dump["stacks"][stack]] if stack is not None else []
+    own = [frame for frame in frames if frame["class"] == "user"]
+    if not own:
+        return "no user frame: " + " > ".join(frame["function"] for frame in frames)
+    file = own[-1]["file"] or "?"
+    return f"{file[file.find('src/'):]}:{own[-1]['line']}"
+
+
+def tasks(dump):
+    """The program's tasks, without the runtime's own worker loops and blocking closures."""
+    return [task for task in dump["tasks"] if task["kind"] in ("task", "block_on")]
+
+
+def confirmed_places(dump):
+    return Counter(
+        user_place(dump, leaf["stack"]) for task in tasks(dump) for leaf in task["leaves"] if leaf["confirmed"]
+    )
+
+
+def explain(expected, found):
+    """The difference of two counters, for an assertion's message."""
+    return {"missing": dict(expected - found), "too many": dict(found - expected)}

@@ -1,0 +1,28 @@
+"""Crates that wake the waker they replace are not driven into polling for ever."""
+
+import subprocess
+
+import pytest
+from conftest import PATIENCE, asynctrace, program
+
+MOST_EXTRA_POLLS = 2
+# The programs wait 300 ms of their time. One that spins burns them all; the agent's start takes some.
+MOST_EXTRA_CPU_US = 150_000
+
+
+def numbers(output):
+    return {word: int(rest) for word, rest in (line.split() for line in output.splitlines())}
+
+
+@pytest.mark.parametrize("name, arguments", [
+    ("polls_hyper", ["multi"]), ("polls_hyper", ["current"]), ("polls_async_std", []),
+])
+def test_no_more_than_two_extra_polls(tmp_path, name, arguments):
+    command = [program(name), *arguments]
+    without = numbers(subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout)
+    segment = tmp_path / "kept.atrace"
+    with_agent = numbers(asynctrace("run", "-q", "-o", segment, "--", *command).stdout)
+    assert segment.exists() or name != "polls_hyper", "the agent was not there"
+    assert without["POLLS"] >= 2
+    assert with_agent["POLLS"] <= without["POLLS"] + MOST_EXTRA_POLLS
+    assert with_agent["CPU_US"] <= without["CPU_US"] + MOST_EXTRA_CPU_US
