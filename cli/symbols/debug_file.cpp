@@ -1,0 +1,37 @@
+#include "cli/symbols/debug_file.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+namespace asynctrace {
+
+std::string hex(std::span<const uint8_t> build_id) {
+  return fmt::format("{:02x}", fmt::join(build_id.begin(), build_id.end(), ""));
+}
+
+std::unique_ptr<ElfFile> find_debug_file(const ElfFile& file, const std::string& root) {
+  const auto id = file.build_id();
+  if (id.size() < 2) return nullptr;
+  const std::string text = hex(id);
+  std::vector<std::string> candidates = {
+      fmt::format("{}/.build-id/{}/{}.debug", root, text.substr(0, 2), text.substr(2))};
+  if (!file.debug_link().empty()) {
+    std::error_code failed;
+    const auto real = std::filesystem::canonical(file.path(), failed);
+    const std::string folder = failed ? std::string(".") : real.parent_path().string();
+    candidates.push_back(fmt::format("{}/{}", folder, file.debug_link()));
+    candidates.push_back(fmt::format("{}/.debug/{}", folder, file.debug_link()));
+    candidates.push_back(fmt::format("{}{}/{}", root, folder, file.debug_link()));
+  }
+  for (const std::string& path : candidates) {
+    auto found = ElfFile::open(path);
+    if (found && std::ranges::equal((*found)->build_id(), id)) return std::move(*found);
+  }
+  return nullptr;
+}
+
+}  // namespace asynctrace
