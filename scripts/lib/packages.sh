@@ -2,8 +2,8 @@
 
 packages_build=(g++ meson ninja-build pkg-config ccache libunwind-dev libdw-dev libelf-dev libcli11-dev
   nlohmann-json3-dev libfmt-dev libexpected-dev libiberty-dev)
-packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev librust-async-std-dev
-  librust-libc-dev)
+packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev
+  librust-async-std-dev librust-libc-dev)
 packages_test=(libgtest-dev libgmock-dev python3-pytest python3-jsonschema binutils clang-14 llvm-14)
 
 # Installs what is missing; needs neither network nor root when nothing is. `a|b`: either will do, for packages
@@ -11,7 +11,7 @@ packages_test=(libgtest-dev libgmock-dev python3-pytest python3-jsonschema binut
 ensure_packages() {
   local wanted missing=() as_root=() log
   for wanted in "$@"; do
-    dpkg-query -W -f '${db:Status-Status}\n' ${wanted//|/ } 2>/dev/null | grep -qx installed ||
+    grep -qx installed <<<"$(dpkg-query -W -f '${db:Status-Status}\n' ${wanted//|/ } 2>/dev/null)" ||
       missing+=("${wanted%%|*}")
   done
   ((${#missing[@]})) || return 0

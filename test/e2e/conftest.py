@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import threading
 from collections import Counter
@@ -82,9 +83,14 @@ class Target:
 
     def kill(self):
         """SIGKILL; returns the segment file that stays."""
-        os.kill(self.pid, 9)
+        os.kill(self.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
         return self.segment()
+
+
+def kill_group(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -97,8 +103,10 @@ def traced(path, *arguments, segment_dir, by="run"):
         command = [str(CLI), "run", "-q", "--", *command]
     else:
         env["LD_PRELOAD"] = str(AGENT)
-    process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(PATIENCE, process.kill)
+    process = subprocess.Popen(
+        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    watchdog = threading.Timer(PATIENCE, kill_group, [process])
     watchdog.start()
     try:
         target = Target(process, segment_dir)
@@ -109,7 +117,7 @@ def traced(path, *arguments, segment_dir, by="run"):
         watchdog.cancel()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE if process.stdin.closed else 0)
-        process.kill()
+        kill_group(process)
         process.communicate()
 
 
@@ -120,7 +128,7 @@ def user_place(dump, stack):
     if not own:
         return "no user frame: " + " > ".join(frame["function"] for frame in frames)
     file = own[-1]["file"] or "?"
-    return f"{file[file.find('src/'):]}:{own[-1]['line']}"
+    return f"{file[file.rfind('src/'):]}:{own[-1]['line']}"
 
 
 def tasks(dump):

@@ -38,7 +38,7 @@ def test_dumps_at_full_speed(tmp_path, quick, runtime):
         for _ in range(dumps):
             seen |= check(target.dump(), allowed, count)
         assert seen == set(allowed)
-        target.process.kill()
+        target.kill()
 
 
 def test_killed_at_any_moment(tmp_path, quick):
