@@ -30,7 +30,7 @@ replace-with = "debian"
 directory = "/usr/share/cargo/registry"
 END
   (
-    cd "$package"
+    cd "$package" || exit
     unset RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_TARGET
     RUSTC=$rustc CARGO_TARGET_DIR=$targets/$toolchain /usr/bin/cargo build --quiet --offline \
       --config "$targets/cargo.toml" --profile "$profile" "$@"
