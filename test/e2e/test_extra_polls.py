@@ -7,7 +7,7 @@ from conftest import PATIENCE, asynctrace, program
 
 MOST_EXTRA_POLLS = 2
 # The programs wait 300 ms of their time. One that spins burns them all; the agent's start takes some.
-MOST_EXTRA_CPU_US = 150_000
+MOST_EXTRA_CPU_US = 100_000
 
 
 def numbers(output):
