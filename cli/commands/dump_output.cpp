@@ -1,0 +1,90 @@
+#include "cli/commands/dump_output.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <ext/stdio_filebuf.h>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "cli/commands/version.hpp"
+#include "cli/read_snapshot.hpp"
+#include "cli/render/json.hpp"
+#include "cli/render/text.hpp"
+#include "cli/symbols/symbolizer.hpp"
+#include "cli/tree/report.hpp"
+
+namespace asynctrace {
+namespace {
+
+bool use_colour(ColourMode mode, bool terminal) {
+  if (mode != ColourMode::kAuto) return mode == ColourMode::kAlways;
+  const char* no_colour = std::getenv("NO_COLOR");
+  return terminal && (no_colour == nullptr || *no_colour == '\0');
+}
+
+ReadOptions read_options(Life life) {
+  switch (life) {
+    case Life::kRunning:
+      return {ProcessState::kRunning, 0};
+    case Life::kExeced:
+      return {ProcessState::kExeced, 0};
+    case Life::kExited:
+      return {ProcessState::kExited, 0};
+    case Life::kEnded:
+      break;
+  }
+  return {};
+}
+
+}  // namespace
+
+DumpOutput::DumpOutput(int owned_fd, std::string name, const DumpForm& form)
+    : buffer_(std::make_unique<__gnu_cxx::stdio_filebuf<char>>(owned_fd, std::ios::out)),
+      name_(std::move(name)),
+      form_(form),
+      terminal_(::isatty(owned_fd) == 1),
+      colour_(use_colour(form.colour, terminal_)) {}
+
+DumpOutput::~DumpOutput() = default;
+
+Result<DumpOutput> DumpOutput::to_descriptor(int fd, const DumpForm& form) {
+  int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  std::string name = fd == STDERR_FILENO ? "stderr" : "stdout";
+  if (copy < 0) return fail(fmt::format("{}: {}", name, std::strerror(errno)), "", 1);
+  return DumpOutput(copy, std::move(name), form);
+}
+
+Result<DumpOutput> DumpOutput::to_file(const std::string& path, const DumpForm& form) {
+  int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0)
+    return fail(fmt::format("{}: {}", path, std::strerror(errno)), "choose another --dump-file", 125);
+  return DumpOutput(fd, path, form);
+}
+
+Result<void> DumpOutput::write(const TracedProcess& process, const std::string& reason) {
+  auto snapshot = read_snapshot(process.open_path, read_options(process.life));
+  if (!snapshot) return tl::unexpected(snapshot.error());
+  Symbolizer symbolizer(snapshot->modules);
+  ReportOptions options{form_.frames, {}};
+  std::error_code error;
+  options.current_directory = std::filesystem::current_path(error).string();
+  Report report = build_report(*snapshot, symbolizer, options);
+
+  std::ostream out(buffer_.get());
+  if (form_.format == DumpFormat::kJson) {
+    render_json(report, {process.life == Life::kRunning ? reason : "post-mortem", kToolVersion}, out);
+  } else {
+    if (written_++ > 0) out << '\n';
+    render_text(report, {colour_, form_.all, terminal_}, out);
+  }
+  out.flush();
+  if (!out)
+    return fail(fmt::format("{}: the dump could not be written: {}", name_, std::strerror(errno)), "", 1);
+  return {};
+}
+
+}  // namespace asynctrace

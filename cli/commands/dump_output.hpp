@@ -1,0 +1,39 @@
+// DumpOutput: where dumps go, and the way from a segment file to there: snapshot, symbols, report, text or
+// JSON.
+#pragma once
+
+#include <memory>
+#include <ostream>
+#include <streambuf>
+#include <string>
+
+#include "cli/commands/options.hpp"
+#include "cli/error.hpp"
+#include "cli/process/traced_process.hpp"
+
+namespace asynctrace {
+
+class DumpOutput {
+ public:
+  // Onto an open descriptor, which stays open.
+  static Result<DumpOutput> to_descriptor(int fd, const DumpForm& form);
+  // Into a file, emptied first.
+  static Result<DumpOutput> to_file(const std::string& path, const DumpForm& form);
+  DumpOutput(DumpOutput&&) = default;
+  ~DumpOutput();
+
+  // Reads and writes one process. `reason` as in the JSON contract; a dead process is always "post-mortem".
+  Result<void> write(const TracedProcess& process, const std::string& reason);
+
+ private:
+  DumpOutput(int owned_fd, std::string name, const DumpForm& form);
+
+  std::unique_ptr<std::streambuf> buffer_;
+  std::string name_;
+  DumpForm form_;
+  bool terminal_ = false;
+  bool colour_ = false;
+  size_t written_ = 0;
+};
+
+}  // namespace asynctrace

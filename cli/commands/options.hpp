@@ -1,0 +1,57 @@
+// What the user asked for, as plain data: filled by command_line.cpp from flags, environment and the
+// configuration file, used by the verbs.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/tree/report.hpp"
+
+namespace asynctrace {
+
+enum class ColourMode { kAuto, kAlways, kNever };
+enum class DumpFormat { kText, kJson };
+enum class EnvFormat { kShell, kSystemd, kDocker, kKubernetes };
+
+// How a dump is written.
+struct DumpForm {
+  DumpFormat format = DumpFormat::kText;
+  FrameView frames = FrameView::kUser;
+  bool all = false;
+  ColourMode colour = ColourMode::kAuto;
+};
+
+struct RunOptions {
+  std::vector<std::string> command;
+  DumpForm form;
+  bool quiet = false;
+  bool quit_key = true;
+  bool follow = true;
+  std::optional<std::chrono::nanoseconds> dump_after, dump_every, timeout;
+  std::chrono::nanoseconds kill_after = std::chrono::seconds(10);
+  std::string dump_file;  // "": stderr
+  std::string output;     // pattern of -o, "": none
+  uint64_t max_size = 512ull << 20;
+};
+
+struct DumpOptions {
+  std::vector<std::string> targets;  // pids and files
+  DumpForm form;
+};
+
+struct PsOptions {
+  bool prune = false;
+  uint64_t keep = 0;  // newest dead ones that --prune leaves
+};
+
+struct EnvOptions {
+  EnvFormat format = EnvFormat::kShell;
+  bool follow = true;
+  std::string output;
+  std::optional<uint64_t> max_size;
+};
+
+}  // namespace asynctrace

@@ -1,0 +1,209 @@
+#include <sys/wait.h>
+#include <unistd.h>
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "cli/commands/commands.hpp"
+#include "cli/commands/dump_output.hpp"
+#include "cli/commands/messages.hpp"
+#include "cli/process/agent_environment.hpp"
+#include "cli/process/agent_library.hpp"
+#include "cli/process/report_in.hpp"
+#include "cli/process/run_segments.hpp"
+#include "cli/process/segment_directory.hpp"
+#include "cli/process/supervisor.hpp"
+#include "cli/process/target_check.hpp"
+#include "cli/render/duration.hpp"
+#include "cli/render/escape.hpp"
+
+namespace asynctrace {
+namespace {
+
+constexpr int kTimedOut = 124;
+constexpr int kOwnFailure = 125;
+constexpr size_t kFilesNamed = 8;
+
+using Clock = Supervisor::Clock;
+using TimePoint = std::optional<Clock::time_point>;
+
+std::vector<std::string> current_environment() {
+  std::vector<std::string> variables;
+  for (char** entry = environ; *entry != nullptr; entry++) variables.emplace_back(*entry);
+  return variables;
+}
+
+std::string describe_end(int status) {
+  if (WIFSIGNALED(status))
+    return fmt::format("was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+  return fmt::format("ended with status {}", WEXITSTATUS(status));
+}
+
+// One run, from the first check to the exit code.
+class Run {
+ public:
+  Run(const RunOptions& options, RunSegments segments, ReportIn report_in, DumpOutput dumps)
+      : options_(options),
+        segments_(std::move(segments)),
+        report_in_(std::move(report_in)),
+        dumps_(std::move(dumps)) {}
+
+  Result<int> execute(const Launch& launch);
+
+ private:
+  void announce(pid_t pid) const;
+  void supervise();
+  void dump(const std::string& reason);
+  std::string why_nothing_to_dump() const;
+  Result<int> finish();
+  void keep_or_discard_files() const;
+
+  const RunOptions& options_;
+  RunSegments segments_;
+  ReportIn report_in_;
+  DumpOutput dumps_;
+  Supervisor supervisor_;
+  bool timed_out_ = false;
+};
+
+Result<int> Run::execute(const Launch& launch) {
+  auto started = supervisor_.start(launch, [this](pid_t pid) { announce(pid); });
+  if (!started) return tl::unexpected(started.error());
+  supervise();
+  return finish();
+}
+
+void Run::announce(pid_t pid) const {
+  if (options_.quiet || ::isatty(STDERR_FILENO) != 1) return;
+  print_message(fmt::format("tracing {} (pid {}). {}asynctrace dump {}", escape(options_.command[0]), pid,
+                            options_.quit_key ? "Ctrl-\\ shows its tasks; or: " : "Its tasks: ", pid));
+}
+
+void Run::supervise() {
+  auto start = Clock::now();
+  auto at = [&](const std::optional<std::chrono::nanoseconds>& delay) {
+    return delay ? TimePoint(start + *delay) : std::nullopt;
+  };
+  TimePoint dump_after = at(options_.dump_after), dump_every = at(options_.dump_every),
+            timeout = at(options_.timeout);
+  for (;;) {
+    TimePoint next;
+    for (const TimePoint& timer : {dump_after, dump_every, timeout}) {
+      if (timer && (!next || *timer < *next)) next = timer;
+    }
+    Supervisor::Event event = supervisor_.wait(next);
+    if (event == Supervisor::Event::kTargetEnded) return;
+    if (event == Supervisor::Event::kQuitKey) {
+      dump("signal");
+    } else if (next == timeout) {
+      dump("timeout");
+      print_message(fmt::format("{} ran into the time-out of {}", escape(options_.command[0]),
+                                format_duration(static_cast<uint64_t>(options_.timeout->count()))));
+      timed_out_ = true;
+      supervisor_.end_tree(std::chrono::duration_cast<Clock::duration>(options_.kill_after));
+      return;
+    } else if (next == dump_after) {
+      dump_after.reset();
+      dump("after");
+    } else {
+      dump("interval");
+      // From now on, not from when it was due: a dump may take longer than the interval.
+      dump_every = Clock::now() + *options_.dump_every;
+    }
+  }
+}
+
+void Run::dump(const std::string& reason) {
+  std::vector<TracedProcess> live = segments_.live();
+  if (live.empty()) print_message("no tasks to show: " + why_nothing_to_dump());
+  for (const TracedProcess& process : live) {
+    auto written = dumps_.write(process, reason);
+    if (!written) print_error(written.error());
+  }
+}
+
+std::string Run::why_nothing_to_dump() const {
+  std::string target = fmt::format("{} (pid {})", escape(options_.command[0]), supervisor_.target());
+  auto report = report_in_.read();
+  if (!report) return fmt::format("the agent has not reported in from {}", target);
+  switch (report->status) {
+    case AgentStatus::kOff:
+      return fmt::format("the agent is off in {}: {}", target, escape(report->reason));
+    case AgentStatus::kTracing:
+      return fmt::format("{} and its children run no traced program now", target);
+    case AgentStatus::kLoaded:
+      break;
+  }
+  return fmt::format("no async runtime has been found in {} or its children", target);
+}
+
+Result<int> Run::finish() {
+  keep_or_discard_files();
+  if (timed_out_) return kTimedOut;
+  auto report = report_in_.read();
+  if (!report) {
+    return fail(
+        fmt::format("the agent did not report in: {} {} before the agent was loaded, or never loaded it",
+                    options_.command[0], describe_end(supervisor_.reaped().at(supervisor_.target()))),
+        "see whether it starts without asynctrace; if it does, LD_DEBUG=libs shows whether its loader takes "
+        "LD_PRELOAD",
+        kOwnFailure);
+  }
+  if (report->status == AgentStatus::kOff) {
+    print_message(
+        fmt::format("the agent was off in {}: {}", escape(options_.command[0]), escape(report->reason)));
+  }
+  return supervisor_.exit_code();
+}
+
+void Run::keep_or_discard_files() const {
+  bool ended_well = !timed_out_ && supervisor_.exit_code() == 0;
+  std::vector<TracedProcess> kept = segments_.discard_clean(supervisor_.reaped(), ended_well);
+  size_t named = std::min(kept.size(), kFilesNamed);
+  for (size_t i = 0; i < named; i++) {
+    print_message(fmt::format("the tasks of pid {} at its end: asynctrace dump {}", kept[i].pid,
+                              shell_quote(kept[i].shown_path)));
+  }
+  if (named < kept.size()) {
+    print_message(fmt::format("and {} more: asynctrace ps", kept.size() - named));
+  }
+}
+
+}  // namespace
+
+Result<int> run_command(const RunOptions& options) {
+  auto path = find_command(options.command.at(0));
+  if (!path) return tl::unexpected(path.error());
+  if (auto enterable = check_target(*path); !enterable) return tl::unexpected(enterable.error());
+  auto library = find_agent_library();
+  if (!library) return tl::unexpected(library.error());
+  auto directory = choose_segment_directory();
+  if (!directory) return tl::unexpected(directory.error());
+
+  std::string run_id = make_run_id();
+  std::string output =
+      options.output.empty() ? "" : std::filesystem::absolute(options.output).lexically_normal().string();
+  auto segments = RunSegments::prepare(*directory, run_id, output);
+  if (!segments) return tl::unexpected(segments.error());
+  auto report_in = ReportIn::create(*directory, run_id);
+  if (!report_in) return tl::unexpected(report_in.error());
+  auto dumps = options.dump_file.empty() ? DumpOutput::to_descriptor(STDERR_FILENO, options.form)
+                                         : DumpOutput::to_file(options.dump_file, options.form);
+  if (!dumps) return tl::unexpected(dumps.error());
+
+  AgentSettings settings{*library, *directory, output, options.max_size, options.follow};
+  const char* preload = std::getenv("LD_PRELOAD");
+  Launch launch{*path, options.command, current_environment(), options.quit_key};
+  launch.environment = with_variables(std::move(launch.environment),
+                                      agent_variables(settings, preload == nullptr ? "" : preload));
+  launch.environment =
+      with_variables(std::move(launch.environment), run_variables(run_id, report_in->path()));
+  Run run(options, std::move(*segments), std::move(*report_in), std::move(*dumps));
+  return run.execute(launch);
+}
+
+}  // namespace asynctrace
