@@ -2,16 +2,20 @@
 //! pair wake each other for ever. A dump may never show a task on another lane's line. The task's type
 //! names its lane independently of where it waits. Arguments: tasks, multi or current.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
 struct Link {
     me: Arc<Notify>,
     peer: Arc<Notify>,
+    line: AtomicU32,
 }
 
 impl Link {
-    fn wake_peer(&self) {
+    // Each lane passes another number, or the compiler would merge their functions into one.
+    fn wake_peer(&self, line: u32) {
+        self.line.store(line, Ordering::Relaxed);
         self.peer.notify_one();
     }
 }
@@ -27,7 +31,7 @@ macro_rules! lanes {
     ($($name:ident: |$link:ident| $line:expr, $wait:expr;)*) => {
         $(async fn $name($link: Link) {
             loop {
-                $link.wake_peer();
+                $link.wake_peer($line);
                 $wait;
             }
         })*
@@ -110,8 +114,8 @@ async fn run(tasks: usize) {
     let bells: Vec<_> = (0..tasks).map(|_| Arc::new(Notify::new())).collect();
     for task in 0..tasks {
         let lane = &LANES[task % LANES.len()];
-        let link = Link { me: bells[task].clone(), peer: bells[task ^ 1].clone() };
-        (lane.spawn)(link);
+        let (me, peer) = (bells[task].clone(), bells[task ^ 1].clone());
+        (lane.spawn)(Link { me, peer, line: AtomicU32::new(0) });
         println!("TASKLINE {task} {} {}", lane.line, lane.name);
     }
     targets::ready();
