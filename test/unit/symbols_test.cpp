@@ -1,0 +1,427 @@
+// The symbolizer against programs that tell where their own calls return to (fixtures/), in every form of
+// debug info, against files it must refuse, and against damaged ones.
+#include "cli/symbols/symbolizer.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <sstream>
+
+#include "cli/symbols/debug_file.hpp"
+#include "cli/symbols/demangle.hpp"
+#include "cli/symbols/elf_file.hpp"
+#include "cli/symbols/range_map.hpp"
+
+namespace asynctrace {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+constexpr uint64_t kBias = 0x550000000000;
+constexpr uint64_t kSize = 0x1000000;
+
+std::string fixture(const std::string& name) { return std::string(FIXTURES) + '/' + name; }
+
+// Runs a fixture: label -> address in its file.
+std::map<std::string, uint64_t> addresses(const std::string& name) {
+  std::map<std::string, uint64_t> result;
+  FILE* pipe = popen(fixture(name).c_str(), "r");
+  std::array<char, 32> label{};
+  unsigned long address = 0;
+  while (pipe != nullptr && std::fscanf(pipe, "%31s %lx", label.data(), &address) == 2) {
+    result[label.data()] = address;
+  }
+  EXPECT_EQ(pipe == nullptr ? -1 : pclose(pipe), 0) << name;
+  return result;
+}
+
+struct Place {
+  std::string file;
+  uint32_t line = 0;
+  uint32_t first_column = 0;  // of its code
+  uint32_t last_column = 0;
+};
+
+Place marked(const std::string& source, const std::string& mark) {
+  Place place{std::string(FIXTURE_SOURCES) + '/' + source, 0, 0, 0};
+  std::ifstream in(place.file);
+  std::string text;
+  for (uint32_t line = 1; std::getline(in, text); ++line) {
+    const size_t at = text.find("mark: " + mark);
+    if (at == std::string::npos) continue;
+    const std::string rest = text.substr(at + 6 + mark.size());
+    if (!rest.empty() && rest != " */") continue;
+    place.line = line;
+    place.first_column = static_cast<uint32_t>(text.find_first_not_of(' ') + 1);
+    place.last_column = static_cast<uint32_t>(text.find(';') + 1);
+  }
+  EXPECT_NE(place.line, 0u) << source << ": no mark " << mark;
+  return place;
+}
+
+Module module_at(const std::string& path, uint64_t bias = kBias) {
+  Module module;
+  module.path = path;
+  module.bias = bias;
+  module.start = bias;
+  module.end = bias + kSize;
+  return module;
+}
+
+std::vector<Frame> resolve(const Module& module, uint64_t file_address) {
+  Symbolizer symbolizer({&module, 1});
+  std::vector<Frame> frames;
+  for (uint32_t index : symbolizer.resolve_return_address(file_address + module.bias)) {
+    frames.push_back(symbolizer.frames()[index]);
+  }
+  return frames;
+}
+
+ModuleStatus status_after(const Module& module, const std::vector<uint64_t>& file_addresses) {
+  Symbolizer symbolizer({&module, 1});
+  for (uint64_t address : file_addresses) symbolizer.resolve_return_address(address + module.bias);
+  return symbolizer.status(0);
+}
+
+void expect_at(const Frame& frame, const Place& place) {
+  EXPECT_EQ(fs::path(frame.file).lexically_normal(), fs::path(place.file).lexically_normal());
+  EXPECT_TRUE(fs::path(frame.file).is_absolute()) << frame.file;
+  EXPECT_EQ(frame.line, place.line);
+  EXPECT_GE(frame.column, place.first_column);
+  EXPECT_LE(frame.column, place.last_column);
+}
+
+class EveryForm : public testing::TestWithParam<const char*> {};
+
+TEST_P(EveryForm, InlinedCallsAreExpandedInnermostFirst) {
+  const auto at = addresses(GetParam());
+  const auto frames = resolve(module_at(fixture(GetParam())), at.at("inlined"));
+  ASSERT_EQ(frames.size(), 3u);
+  EXPECT_EQ(frames[0].function, "chain::Pipe<int>::inner(int)");
+  EXPECT_EQ(frames[0].debug_name, "inner");
+  EXPECT_EQ(frames[1].function, "chain::middle(int)");
+  EXPECT_EQ(frames[2].function, "chain::outer(int)");
+  EXPECT_EQ(frames[2].raw, "_ZN5chain5outerEi");
+  expect_at(frames[0], marked("chain.cpp", "inner"));
+  expect_at(frames[1], marked("chain.cpp", "middle"));
+  expect_at(frames[2], marked("chain.cpp", "outer"));
+  EXPECT_TRUE(frames[0].inlined);
+  EXPECT_TRUE(frames[1].inlined);
+  EXPECT_FALSE(frames[2].inlined);
+  for (const Frame& frame : frames) {
+    EXPECT_EQ(frame.module, 0u);
+    EXPECT_EQ(frame.offset, at.at("inlined"));
+  }
+}
+
+TEST_P(EveryForm, LocalAndNestedFunctionsHaveNames) {
+  const auto at = addresses(GetParam());
+  const auto local = resolve(module_at(fixture(GetParam())), at.at("local"));
+  ASSERT_EQ(local.size(), 1u);
+  EXPECT_EQ(local[0].function, "chain::(anonymous namespace)::local(int)");
+  EXPECT_EQ(local[0].debug_name, "local");
+  expect_at(local[0], marked("chain.cpp", "local"));
+
+  const auto nested = resolve(module_at(fixture(GetParam())), at.at("nested"));
+  ASSERT_EQ(nested.size(), 1u);
+  EXPECT_EQ(nested[0].debug_name, "member");
+  EXPECT_THAT(nested[0].function, HasSubstr("Inside::member"));
+  expect_at(nested[0], marked("chain.cpp", "nested"));
+}
+
+TEST_P(EveryForm, AnEntryIsOneFrameAtItsDeclaration) {
+  const auto at = addresses(GetParam());
+  const Module module = module_at(fixture(GetParam()));
+  Symbolizer symbolizer({&module, 1});
+  const Frame& frame = symbolizer.frames()[symbolizer.resolve_function(at.at("entry") + kBias)];
+  EXPECT_EQ(frame.debug_name, "local");
+  EXPECT_FALSE(frame.inlined);
+  EXPECT_EQ(frame.offset, at.at("entry"));
+  EXPECT_EQ(frame.line, marked("chain.cpp", "local entry").line);
+  EXPECT_EQ(fs::path(frame.file).filename(), "chain.cpp");
+  EXPECT_EQ(symbolizer.status(0).reason, MissingReason::kNone);
+}
+
+INSTANTIATE_TEST_SUITE_P(Symbols, EveryForm,
+                         testing::Values("chain_dwarf5", "chain_dwarf4", "chain_compressed", "chain_split",
+                                         "chain_no_aranges", "chain_separate"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(Symbols, CFunctionsAreTheirOwnLinkageNames) {
+  const auto frames = resolve(module_at(fixture("plain_c")), addresses("plain_c").at("inlined"));
+  ASSERT_EQ(frames.size(), 2u);
+  EXPECT_EQ(frames[0].function, "folded");
+  EXPECT_EQ(frames[0].raw, "folded");
+  EXPECT_EQ(frames[1].function, "around");
+  expect_at(frames[0], marked("plain.c", "folded"));
+  expect_at(frames[1], marked("plain.c", "around"));
+}
+
+TEST(Symbols, DebugInfoOfDroppedFunctionsNeverGivesAWrongLine) {
+  const auto at = addresses("chain_dropped");
+  const Module module = module_at(fixture("chain_dropped"));
+  const auto frames = resolve(module, at.at("inlined"));
+  ASSERT_EQ(frames.size(), 3u);
+  EXPECT_EQ(frames[0].function, "chain::Pipe<int>::inner(int)");
+  EXPECT_THAT(frames[0].line, testing::AnyOf(0u, marked("chain.cpp", "inner").line));
+  expect_at(frames[2], marked("chain.cpp", "outer"));
+}
+
+TEST(Symbols, ASymbolTableAloneGivesOneNamedFrame) {
+  const auto at = addresses("chain_symbols_only");
+  const Module module = module_at(fixture("chain_symbols_only"));
+  const auto frames = resolve(module, at.at("inlined"));
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].function, "chain::outer(int)");
+  EXPECT_EQ(frames[0].raw, "_ZN5chain5outerEi");
+  EXPECT_EQ(frames[0].debug_name, "");
+  EXPECT_EQ(frames[0].file, "");
+  EXPECT_EQ(frames[0].line, 0u);
+  const auto status = status_after(module, {at.at("inlined"), at.at("local")});
+  EXPECT_EQ(status.reason, MissingReason::kNoDebugInfo);
+  EXPECT_EQ(status.detail, module.path + ": no debug info for 2 of 2 addresses");
+}
+
+TEST(Symbols, AStrippedFileSaysSo) {
+  const auto at = addresses("chain_stripped");
+  const Module module = module_at(fixture("chain_stripped"));
+  const auto frames = resolve(module, at.at("inlined"));
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].function, "");
+  EXPECT_EQ(frames[0].module, 0u);
+  EXPECT_EQ(frames[0].offset, at.at("inlined"));
+  EXPECT_EQ(status_after(module, {at.at("inlined")}).reason, MissingReason::kNoSymbols);
+}
+
+TEST(Symbols, AnotherBuildIsRefused) {
+  Module module = module_at(fixture("chain_dwarf5"));
+  auto file = ElfFile::open(module.path);
+  ASSERT_TRUE(file.has_value()) << file.error();
+  const std::vector<uint8_t> id((*file)->build_id().begin(), (*file)->build_id().end());
+  ASSERT_EQ(id.size(), 20u);
+  const uint64_t address = addresses("chain_dwarf5").at("inlined");
+
+  module.build_id = id;
+  EXPECT_EQ(resolve(module, address).size(), 3u);
+
+  module.build_id[0] ^= 1;
+  const auto frames = resolve(module, address);
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].function, "");
+  EXPECT_EQ(frames[0].offset, address);
+  const auto status = status_after(module, {address});
+  EXPECT_EQ(status.reason, MissingReason::kBuildIdDiffers);
+  EXPECT_EQ(status.detail,
+            module.path + ": build-id differs (wants " + hex(module.build_id) + ", has " + hex(id) + ")");
+}
+
+TEST(Symbols, AMissingFileSaysWhy) {
+  const Module module = module_at("/nonexistent/app");
+  EXPECT_EQ(resolve(module, 0x1234).size(), 1u);
+  const auto status = status_after(module, {0x1234});
+  EXPECT_EQ(status.reason, MissingReason::kFileGone);
+  EXPECT_EQ(status.detail, "/nonexistent/app: cannot be opened: No such file or directory");
+  EXPECT_EQ(status_after(module_at("/dev/zero"), {0x1234}).detail, "/dev/zero: is not a regular file");
+}
+
+TEST(Symbols, AnAddressBelongsToTheModuleOfTheCall) {
+  const std::vector<Module> modules = {module_at("/nonexistent/b", kBias + kSize),
+                                       module_at("/nonexistent/a", kBias)};
+  Symbolizer symbolizer(modules);
+  const auto module_of = [&](uint64_t pc) {
+    return symbolizer.frames()[symbolizer.resolve_return_address(pc)[0]].module;
+  };
+  EXPECT_EQ(module_of(kBias), std::nullopt);
+  EXPECT_FALSE(symbolizer.touched(0));
+  EXPECT_EQ(module_of(kBias + 1), 1u);
+  EXPECT_FALSE(symbolizer.touched(0));
+  EXPECT_EQ(module_of(kBias + kSize), 1u);
+  EXPECT_EQ(module_of(kBias + kSize + 1), 0u);
+  EXPECT_TRUE(symbolizer.touched(0));
+  EXPECT_EQ(module_of(kBias + 2 * kSize + 1), std::nullopt);
+  EXPECT_EQ(module_of(0), std::nullopt);
+  EXPECT_EQ(symbolizer.frames().back().offset, 0u);
+}
+
+TEST(Symbols, EachAddressIsResolvedOnce) {
+  const Module module = module_at(fixture("chain_dwarf5"));
+  Symbolizer symbolizer({&module, 1});
+  const uint64_t pc = addresses("chain_dwarf5").at("inlined") + kBias;
+  const auto first = symbolizer.resolve_return_address(pc);
+  const size_t count = symbolizer.frames().size();
+  const auto second = symbolizer.resolve_return_address(pc);
+  EXPECT_EQ(first.data(), second.data());
+  EXPECT_EQ(symbolizer.frames().size(), count);
+}
+
+TEST(Symbols, OfSeveralSymbolsTheBestNameWins) {
+  auto file = ElfFile::open(fixture("plain_c"));
+  ASSERT_TRUE(file.has_value()) << file.error();
+  const uint64_t at = addresses("plain_c").at("names");
+  const auto name = [&](uint64_t address) -> std::string {
+    const auto symbol = (*file)->symbol_at(address);
+    return symbol ? std::string(symbol->name) : "";
+  };
+  EXPECT_EQ(name(at), "wide");
+  EXPECT_EQ(name(at + 3), "wide");
+  EXPECT_EQ(name(at + 5), "weak_long");
+  EXPECT_EQ(name(at + 8), "unsized");
+  EXPECT_EQ(name(at + 15), "unsized");
+  EXPECT_EQ(name(at + 16), "last");
+  EXPECT_EQ(name(at + 20), "");
+  EXPECT_EQ(name(0), "");
+}
+
+// A directory of its own, gone at the end.
+struct Scratch {
+  fs::path path;
+  Scratch() {
+    std::string name = (fs::temp_directory_path() / "symbols_test.XXXXXX").string();
+    path = mkdtemp(name.data());
+  }
+  ~Scratch() { fs::remove_all(path); }
+};
+
+TEST(Symbols, SeparateDebugFilesAreFoundInEachPlace) {
+  const Scratch scratch;
+  const fs::path app = scratch.path / "app/chain";
+  const fs::path root = scratch.path / "debug";
+  fs::create_directories(app.parent_path());
+  fs::copy_file(fixture("chain_separate"), app);
+  auto file = ElfFile::open(app);
+  ASSERT_TRUE(file.has_value()) << file.error();
+  ASSERT_EQ((*file)->debug_link(), "chain_separate.debug");
+  EXPECT_EQ(find_debug_file(**file, root), nullptr);
+
+  const std::string id = hex((*file)->build_id());
+  const fs::path real = fs::canonical(app.parent_path());
+  const fs::path places[] = {root.string() + real.string() + "/chain_separate.debug",
+                             real / ".debug/chain_separate.debug", real / "chain_separate.debug",
+                             root / ".build-id" / id.substr(0, 2) / (id.substr(2) + ".debug")};
+  for (const fs::path& place : places) {  // from the last resort to the first choice
+    fs::create_directories(place.parent_path());
+    fs::copy_file(fixture("chain_separate.debug"), place);
+    const auto found = find_debug_file(**file, root);
+    ASSERT_NE(found, nullptr) << place;
+    EXPECT_EQ(found->path(), place);
+  }
+
+  for (const fs::path& place : places) {
+    fs::copy_file(fixture("chain_dwarf4"), place, fs::copy_options::overwrite_existing);
+  }
+  EXPECT_EQ(find_debug_file(**file, root), nullptr) << "another build's debug file was taken";
+}
+
+std::string contents(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// Whatever the bytes, an address gives at least one frame, and the same ones again.
+void expect_survives(const std::string& path, const std::string& bytes, uint64_t address) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+  const Module module = module_at(path);
+  Symbolizer symbolizer({&module, 1});
+  EXPECT_GE(symbolizer.resolve_return_address(address + kBias).size(), 1u);
+  for (uint64_t at = 0; at < 0x3000; at += 61) symbolizer.resolve_return_address(at + kBias);
+  symbolizer.resolve_function(address + kBias);
+  EXPECT_TRUE(symbolizer.touched(0));
+  symbolizer.status(0);
+}
+
+TEST(Symbols, TruncatedFilesDoNoHarm) {
+  const Scratch scratch;
+  const std::string whole = contents(fixture("chain_dwarf5"));
+  const uint64_t address = addresses("chain_dwarf5").at("inlined");
+  for (int i = 0; i < 64; ++i) {
+    expect_survives(scratch.path / "cut", whole.substr(0, whole.size() * i / 64), address);
+  }
+}
+
+TEST(Symbols, RandomBytesDoNoHarm) {
+  const Scratch scratch;
+  const std::string whole = contents(fixture("chain_dwarf5"));
+  const uint64_t address = addresses("chain_dwarf5").at("inlined");
+  std::mt19937 random(1);
+  for (int i = 0; i < 32; ++i) {
+    std::string noise = whole.substr(0, i % 2 ? 64 : 0);  // with and without a valid ELF header
+    while (noise.size() < 8192) noise += static_cast<char>(random());
+    expect_survives(scratch.path / "noise", noise, address);
+  }
+  for (int i = 0; i < 64; ++i) {
+    std::string damaged = whole;
+    for (int k = 0; k < 40; ++k) damaged[random() % damaged.size()] = static_cast<char>(random());
+    expect_survives(scratch.path / "damaged", damaged, address);
+  }
+}
+
+TEST(Demangle, RustAndCppNames) {
+  const std::pair<const char*, const char*> table[] = {
+      // Rust, legacy
+      {"_ZN2t15joins28_$u7b$$u7b$closure$u7d$$u7d$17h25c7d2af286a01e6E", "t1::joins::{{closure}}"},
+      {"_ZN62_$LT$$RF$mut$u20$F$u20$as$u20$core..future..future..Future$GT$4poll17h23c2ee76417dca61E",
+       "<&mut F as core::future::future::Future>::poll"},
+      {"_ZN97_$LT$core..future..from_generator..GenFuture$LT$T$GT$$u20$as$u20$core..future..future..Future$GT$"
+       "4poll17h540e4afdbb744b7eE.llvm.14033236432030592649",
+       "<core::future::from_generator::GenFuture<T> as core::future::future::Future>::poll"},
+      // Rust, v0
+      {"_RNvC6_123foo3bar", "123foo::bar"},
+      {"_RNvC6_123foo3bar.llvm.9D1C9369", "123foo::bar"},
+      {"_RINvNtCsgEmfK2I1SDS_4core9panicking13assert_failedjjEB4_",
+       "core::panicking::assert_failed::<usize, usize>"},
+      {"_RINvMs4_NtCsgY6Mt91CT9J_14rustc_demangle2v0NtB6_7Printer9in_binderNCNvB2_10print_type0EB8_",
+       "<rustc_demangle::v0::Printer>::in_binder::<<rustc_demangle::v0::Printer>::print_type::{closure#0}>"},
+      {"_RNvXs_NvMs_NtNtCslNYArtu3iFV_5alloc3ffi5c_strNtB9_7CString3newRShNtB4_11SpecNewImpl13spec_new_impl",
+       "<&[u8] as <alloc::ffi::c_str::CString>::new::SpecNewImpl>::spec_new_impl"},
+      // C++
+      {"_ZN3fooL3barEi", "foo::bar(int)"},
+      {"_Z3maxIiET_S0_S0_.llvm.123", "max<int>(int, int)"},
+      {"_ZNSt6vectorIiSaIiEE9push_backERKi.part.0.cold",
+       "std::vector<int, std::allocator<int> >::push_back(int const&)"},
+      // not mangled
+      {"main", "main"},
+      {"i", "i"},
+      {"runtime.gopark", "runtime.gopark"},
+      {"helper.llvm.77", "helper"},
+      {"_Znot a name", "_Znot a name"},
+      {"", ""},
+  };
+  for (const auto& [raw, shown] : table) EXPECT_EQ(demangle(raw), shown) << raw;
+}
+
+TEST(RangeMap, TheShortestOfOverlappingRangesWins) {
+  RangeMap map;
+  map.add(10, 50, 1);
+  map.add(20, 30, 2);
+  map.add(25, 60, 3);
+  map.add(70, 80, 5);
+  map.add(70, 80, 4);
+  map.add(90, 90, 6);
+  map.add(95, 94, 7);
+  map.seal();
+  const auto at = [&](uint64_t address) { return map.find(address).value_or(0); };
+  EXPECT_EQ(at(9), 0u);
+  EXPECT_EQ(at(10), 1u);
+  EXPECT_EQ(at(20), 2u);
+  EXPECT_EQ(at(29), 2u);
+  EXPECT_EQ(at(30), 3u);
+  EXPECT_EQ(at(49), 3u);
+  EXPECT_EQ(at(59), 3u);
+  EXPECT_EQ(at(60), 0u);
+  EXPECT_EQ(at(70), 4u);
+  EXPECT_EQ(at(80), 0u);
+  EXPECT_EQ(at(90), 0u);
+  EXPECT_EQ(at(95), 0u);
+}
+
+}  // namespace
+}  // namespace asynctrace
