@@ -15,6 +15,7 @@
 
 namespace asynctrace {
 
+// kUser: the user's own frames and the leaf in plain words. What is merged depends on it.
 enum class FrameView { kUser, kAll };
 
 struct ReportOptions {
@@ -31,9 +32,11 @@ struct ReportFrame {
 };
 
 struct ReportStack {
+  uint32_t source = 0;           // index into Snapshot::stacks
   std::vector<uint32_t> frames;  // outermost first, indexes into Report::frames
   LeafKind kind;
   bool has_user_frame = false;
+  bool internal = false;         // nothing but runtime and standard library
 };
 
 // Why a leaf is not shown as a plain fact.
@@ -55,7 +58,6 @@ struct ReportLeaf {
   std::optional<uint32_t> stack;  // index into Report::stacks
   uint64_t waiting_ns = 0;
   std::optional<uint64_t> waits_for_task;
-  bool joins = false;      // waits for the end of a task, known or not
   bool confirmed = false;
   bool shown = false;      // stands in the text's tree
   LeafReason reason = LeafReason::kNone;
@@ -64,7 +66,7 @@ struct ReportLeaf {
 enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
 
 struct ReportTask {
-  const Task* task = nullptr;
+  const Task* task = nullptr;    // in the snapshot
   ReportTaskKind kind = ReportTaskKind::kTask;
   std::optional<uint32_t> type;  // index into Report::types
   std::vector<ReportLeaf> leaves;

@@ -1,0 +1,102 @@
+#include "cli/tree/diagnostics.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace asynctrace {
+namespace {
+
+struct MissingRow {
+  MissingReason reason;
+  std::string_view code, what, remedy;
+};
+constexpr std::string_view kRebuild = "CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release";
+constexpr MissingRow kMissing[] = {
+    {MissingReason::kFileGone, "file_gone", "the file cannot be opened", "read the dump where the program's files are"},
+    {MissingReason::kBuildIdDiffers, "build_id_differs", "the file on disk is another build",
+     "put back the file that the process runs, or restart the process"},
+    {MissingReason::kNoSymbols, "no_symbols", "stripped: functions are unknown",
+     "build without strip: CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release"},
+    {MissingReason::kNoDebugInfo, "no_debug_info", "no debug info: lines and inlined calls are unknown", kRebuild},
+};
+
+struct LostRow {
+  uint64_t Lost::*counter;
+  std::string_view code, what, remedy;
+};
+constexpr std::string_view kMoreRoom = "asynctrace run --max-size 2G";
+constexpr LostRow kLost[] = {
+    {&Lost::leaves, "lost_leaves", "leaves were not recorded: no room", kMoreRoom},
+    {&Lost::tasks, "lost_tasks", "tasks were not recorded: no room", kMoreRoom},
+    {&Lost::stacks, "lost_stacks", "stacks were not recorded: no room", kMoreRoom},
+    {&Lost::threads, "lost_threads", "threads were not recorded: no room", kMoreRoom},
+    {&Lost::unwind_failed, "unwind_failed", "stacks could not be walked to their root",
+     "build with -C force-unwind-tables=yes"},
+    {&Lost::self_waking_stacks, "self_waking",
+     "places where the program wakes what it replaces: their leaves have no exact end", ""},
+    {&Lost::tables_off, "tables_off", "waker tables were switched off: their leaves are not seen", ""},
+};
+
+// Modules whose functions the user wrote or linked in; the system's own libraries never have debug info.
+std::vector<size_t> frames_without_line(const Report& report) {
+  std::vector<size_t> missing(report.snapshot->modules.size(), 0);
+  for (const ReportFrame& frame : report.frames) {
+    const Frame& source = report.symbols->frames()[frame.source];
+    const bool counts = frame.frame_class == FrameClass::kUser && source.line == 0;
+    if (counts && source.module && *source.module < missing.size()) ++missing[*source.module];
+  }
+  return missing;
+}
+
+bool is_system(const Module& module) {
+  return module.path.starts_with("/lib/") || module.path.starts_with("/lib64/") ||
+         module.path.starts_with("/usr/lib/") || module.path.starts_with("[");
+}
+
+void add_missing(Report& report) {
+  const std::vector<size_t> without_line = frames_without_line(report);
+  for (uint32_t i = 0; i < report.snapshot->modules.size(); ++i) {
+    const Module& module = report.snapshot->modules[i];
+    if (!report.symbols->touched(i) || is_system(module)) continue;
+    const ModuleStatus status = report.symbols->status(i);
+    const auto row = std::find_if(std::begin(kMissing), std::end(kMissing),
+                                  [&](const MissingRow& known) { return known.reason == status.reason; });
+    if (row != std::end(kMissing)) {
+      std::string message = status.detail.empty() ? fmt::format("{}: {}", module.path, row->what) : status.detail;
+      report.diagnostics.push_back({row->code, std::move(message), std::string(row->remedy)});
+    } else if (without_line[i] > 0) {
+      // Debug info of the standard library alone is no help for the user's own code.
+      report.diagnostics.push_back({"no_lines",
+                                    fmt::format("{}: {} of the user's frames have no line", module.path, without_line[i]),
+                                    std::string(kRebuild)});
+    }
+  }
+}
+
+}  // namespace
+
+void add_diagnostics(Report& report) {
+  const Snapshot& snapshot = *report.snapshot;
+  if (!snapshot.agent_off_reason.empty()) {
+    report.diagnostics.push_back({"agent_off", "the agent turned itself off: " + snapshot.agent_off_reason,
+                                  "what it saw until then is shown; restart the program to trace it again"});
+  }
+  if (snapshot.process.state == ProcessState::kExeced) {
+    report.diagnostics.push_back({"execed", "the process has since executed another program, which has its own file", ""});
+  }
+  add_missing(report);
+  for (const LostRow& row : kLost) {
+    const uint64_t count = snapshot.lost.*row.counter;
+    if (count == 0) continue;
+    report.diagnostics.push_back({row.code, fmt::format("{} {}", count, row.what), std::string(row.remedy)});
+  }
+  const auto torn = std::count_if(snapshot.tasks.begin(), snapshot.tasks.end(), [](const Task& task) { return task.torn; });
+  if (torn > 0) {
+    report.diagnostics.push_back({"torn_tasks",
+                                  fmt::format("{} tasks kept changing while they were read: leaves may be missing", torn),
+                                  "dump again"});
+  }
+}
+
+}  // namespace asynctrace

@@ -1,0 +1,112 @@
+#include "cli/tree/leaves.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+namespace asynctrace {
+namespace {
+
+struct Newest {
+  uint32_t stack;
+  uint64_t registered;
+  bool excluded = false;
+};
+
+void confirm(const std::vector<const Leaf*>& sources, std::vector<ReportLeaf>& leaves, StackTable& stacks) {
+  std::vector<Newest> newest;  // per distinct stack of confirmed leaves, in the order of registration
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    leaves[i].confirmed = sources[i]->confirmed;
+    if (!leaves[i].confirmed) leaves[i].reason = LeafReason::kNotRenewed;
+    if (!leaves[i].confirmed || !leaves[i].stack) continue;
+    const auto same = std::find_if(newest.begin(), newest.end(),
+                                   [&](const Newest& other) { return other.stack == *leaves[i].stack; });
+    if (same == newest.end()) {
+      newest.push_back({*leaves[i].stack, sources[i]->registered});
+    } else {
+      same->registered = std::max(same->registered, sources[i]->registered);
+    }
+  }
+  if (newest.size() < 2) return;
+  for (Newest& older : newest) {
+    older.excluded = std::any_of(newest.begin(), newest.end(), [&](const Newest& newer) {
+      return newer.registered > older.registered && stacks.exclude_each_other(older.stack, newer.stack);
+    });
+  }
+  for (ReportLeaf& leaf : leaves) {
+    if (!leaf.confirmed || !leaf.stack) continue;
+    const auto found = std::find_if(newest.begin(), newest.end(),
+                                    [&](const Newest& entry) { return entry.stack == *leaf.stack; });
+    if (!found->excluded) continue;
+    leaf.confirmed = false;
+    leaf.reason = LeafReason::kOtherAwait;
+  }
+}
+
+LeafReason find_reason(const Leaf& source, const ReportLeaf& leaf, bool has_children, const Snapshot& snapshot,
+                       const Report& report) {
+  if (!leaf.stack) return LeafReason::kStackLost;
+  const ReportStack& stack = report.stacks[*leaf.stack];
+  if (stack.kind.combinator) return has_children ? LeafReason::kChildrenShown : LeafReason::kChildrenHidden;
+  if (!source.exact_end) return LeafReason::kNoExactEnd;
+  const Stack& raw = snapshot.stacks[stack.source];
+  if (raw.incomplete || raw.truncated) return LeafReason::kStackIncomplete;
+  if (stack.kind.known) return LeafReason::kNone;
+  return stack.kind.text == LeafKind{}.text ? LeafReason::kNoSymbols : LeafReason::kUnknownKind;
+}
+
+}  // namespace
+
+std::string_view describe(LeafReason reason) {
+  switch (reason) {
+    case LeafReason::kNone: return "";
+    case LeafReason::kNotRenewed: return "not renewed in the task's last poll";
+    case LeafReason::kOtherAwait: return "its async body has since reached another await";
+    case LeafReason::kStackLost: return "its stack was lost";
+    case LeafReason::kStackIncomplete: return "its stack is incomplete";
+    case LeafReason::kNoSymbols: return "no symbols";
+    case LeafReason::kUnknownKind: return "not in the table of leaf kinds";
+    case LeafReason::kNoExactEnd: return "the program holds the original waker: it may have ended";
+    case LeafReason::kChildrenHidden: return "children not observable";
+    case LeafReason::kChildrenShown: return "its children are leaves of this task";
+  }
+  return "";
+}
+
+std::vector<ReportLeaf> judge_leaves(const Task& task, StackTable& stacks, const Report& report) {
+  std::vector<const Leaf*> sources;
+  sources.reserve(task.leaves.size());
+  for (const Leaf& leaf : task.leaves) sources.push_back(&leaf);
+  std::stable_sort(sources.begin(), sources.end(), [](const Leaf* a, const Leaf* b) {
+    return std::tie(a->registered, b->waiting_ns, a->joins_address) <
+           std::tie(b->registered, a->waiting_ns, b->joins_address);
+  });
+
+  std::vector<ReportLeaf> leaves(sources.size());
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    leaves[i].stack = stacks.add(sources[i]->stack);
+    leaves[i].waiting_ns = sources[i]->waiting_ns;
+    leaves[i].waits_for_task = sources[i]->joins_task;
+  }
+  confirm(sources, leaves, stacks);
+
+  const bool has_children = std::any_of(sources.begin(), sources.end(), [](const Leaf* leaf) { return !leaf->own_waker; });
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    if (!leaves[i].confirmed) continue;
+    leaves[i].reason = find_reason(*sources[i], leaves[i], has_children, *report.snapshot, report);
+  }
+
+  const auto is_candidate = [](const ReportLeaf& leaf) { return leaf.reason != LeafReason::kChildrenShown; };
+  const bool any_confirmed = std::any_of(leaves.begin(), leaves.end(), [&](const ReportLeaf& leaf) {
+    return is_candidate(leaf) && leaf.confirmed;
+  });
+  const auto is_internal = [&](const ReportLeaf& leaf) { return leaf.stack && report.stacks[*leaf.stack].internal; };
+  bool any_external = false;
+  for (ReportLeaf& leaf : leaves) {
+    leaf.shown = is_candidate(leaf) && (leaf.confirmed || !any_confirmed);
+    any_external |= leaf.shown && !is_internal(leaf);
+  }
+  for (ReportLeaf& leaf : leaves) leaf.shown &= !any_external || !is_internal(leaf);
+  return leaves;
+}
+
+}  // namespace asynctrace

@@ -1,0 +1,119 @@
+#include "cli/tree/report.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <unordered_map>
+
+#include "cli/tree/diagnostics.hpp"
+#include "cli/tree/groups.hpp"
+#include "cli/tree/leaves.hpp"
+#include "cli/tree/stack_table.hpp"
+#include "cli/tree/task_types.hpp"
+
+namespace asynctrace {
+namespace {
+
+struct Poller {
+  ReportTaskKind kind = ReportTaskKind::kTask;
+  std::optional<uint32_t> type;
+  std::string version;  // of the runtime's crate
+};
+
+class PollerTable {
+ public:
+  PollerTable(FrameSource& symbols, Report& report) : symbols_(symbols), report_(report) {}
+
+  // Each poll function is looked at once.
+  const Poller& find(uint64_t address, RuntimeId runtime) {
+    const auto [entry, is_new] = pollers_.try_emplace(address);
+    if (!is_new || address == 0) return entry->second;
+    const Frame& frame = symbols_.frames()[symbols_.resolve_function(address)];
+    const TaskType type = task_type(frame);
+    entry->second.kind = type.kind;
+    entry->second.version = crate_version(frame.file, name(runtime));
+    if (!type.future.empty()) {
+      entry->second.type = static_cast<uint32_t>(report_.types.size());
+      report_.types.push_back(type.future);
+    }
+    return entry->second;
+  }
+
+ private:
+  FrameSource& symbols_;
+  Report& report_;
+  std::unordered_map<uint64_t, Poller> pollers_;
+};
+
+ReportTaskKind task_kind(const Task& task, const Poller& poller) {
+  if (task.kind == TaskKind::kBlockOn) return ReportTaskKind::kBlockOn;
+  if (poller.kind == ReportTaskKind::kTask && !poller.type && task.nests_polls) return ReportTaskKind::kWorker;
+  return poller.kind;
+}
+
+void count_worker(const Task& task, const Snapshot& snapshot, WorkerCounts& workers) {
+  ++workers.total;
+  for (const Thread& thread : snapshot.threads) {
+    if (thread.outer_task != task.id && thread.task != task.id) continue;
+    const bool polls_another = thread.task && *thread.task != task.id;
+    if (thread.state == ThreadState::kParked) {
+      ++workers.parked;
+    } else if (polls_another) {
+      workers.polling_ns.push_back(thread.in_state_ns);
+    }
+    return;
+  }
+}
+
+void add_runtimes(Report& report, const std::vector<const Poller*>& pollers) {
+  for (size_t i = 0; i < report.tasks.size(); ++i) {
+    const ReportTask& task = report.tasks[i];
+    if (task.task->runtime == RuntimeId::kUnknown) continue;
+    auto runtime = std::find_if(report.runtimes.begin(), report.runtimes.end(),
+                                [&](const ReportRuntime& known) { return known.id == task.task->runtime; });
+    if (runtime == report.runtimes.end()) {
+      report.runtimes.push_back({task.task->runtime, "", 0, {}});
+      runtime = report.runtimes.end() - 1;
+    }
+    if (runtime->version.empty()) runtime->version = pollers[i]->version;
+    if (task.kind == ReportTaskKind::kWorker) {
+      count_worker(*task.task, *report.snapshot, runtime->workers);
+    } else {
+      ++runtime->tasks;
+    }
+  }
+  for (ReportRuntime& runtime : report.runtimes) {
+    std::sort(runtime.workers.polling_ns.begin(), runtime.workers.polling_ns.end(), std::greater<>());
+  }
+}
+
+}  // namespace
+
+std::string_view name(RuntimeId id) { return id == RuntimeId::kTokio ? "tokio" : "unknown"; }
+
+Report build_report(const Snapshot& snapshot, FrameSource& symbols, const ReportOptions& options) {
+  Report report;
+  report.snapshot = &snapshot;
+  report.symbols = &symbols;
+
+  std::vector<const Task*> tasks;
+  tasks.reserve(snapshot.tasks.size());
+  for (const Task& task : snapshot.tasks) tasks.push_back(&task);
+  std::sort(tasks.begin(), tasks.end(), [](const Task* a, const Task* b) { return a->id < b->id; });
+
+  StackTable stacks(snapshot, symbols, options, report);
+  PollerTable pollers(symbols, report);
+  std::vector<const Poller*> poller_of;
+  report.tasks.reserve(tasks.size());
+  poller_of.reserve(tasks.size());
+  for (const Task* task : tasks) {
+    const Poller& poller = pollers.find(task->poll_function, task->runtime);
+    poller_of.push_back(&poller);
+    report.tasks.push_back({task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
+  }
+  build_groups(report, options);
+  add_runtimes(report, poller_of);
+  add_diagnostics(report);
+  return report;
+}
+
+}  // namespace asynctrace

@@ -1,0 +1,104 @@
+#include "cli/tree/rows.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "cli/tree/task_types.hpp"
+
+namespace asynctrace {
+namespace {
+
+// What a row says beyond its kind; the JSON has the full reason.
+std::string_view mark(LeafReason reason) {
+  switch (reason) {
+    case LeafReason::kNotRenewed:
+    case LeafReason::kOtherAwait: return " (unconfirmed)";
+    case LeafReason::kStackLost: return " (stack lost)";
+    case LeafReason::kStackIncomplete: return " (stack incomplete)";
+    case LeafReason::kNoExactEnd: return " (may have ended)";
+    case LeafReason::kChildrenHidden: return " (children not observable)";
+    default: return "";
+  }
+}
+
+}  // namespace
+
+LeafKey leaf_key(const ReportLeaf& leaf, const Report& report) {
+  const bool is_join = leaf.stack && report.stacks[*leaf.stack].kind.leaf_class == LeafClass::kJoin;
+  return {leaf.stack, is_join ? leaf.waits_for_task.value_or(0) : 0, leaf.reason};
+}
+
+uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user, bool is_leaf) {
+  std::string label = fmt::format("{}\n{}\n{}", text, position, is_leaf ? 'l' : 'f');
+  const auto [entry, is_new] = by_label_.try_emplace(label, static_cast<uint32_t>(interned_.size()));
+  if (is_new) interned_.push_back({std::move(label), std::move(text), std::move(position), is_user, is_leaf});
+  return entry->second;
+}
+
+std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
+  std::vector<uint32_t> nodes;
+  LeafKind kind;
+  std::string_view innermost_shown;
+  if (key.stack) {
+    const ReportStack& stack = report_.stacks[*key.stack];
+    kind = stack.kind;
+    const FrameClass wanted = stack.has_user_frame ? FrameClass::kUser : FrameClass::kLibrary;
+    for (const uint32_t index : stack.frames) {
+      const ReportFrame& frame = report_.frames[index];
+      if (view_ == FrameView::kUser && frame.frame_class != wanted) continue;
+      innermost_shown = frame.name;
+      nodes.push_back(intern(frame.name, frame.position, frame.frame_class == FrameClass::kUser, false));
+    }
+  }
+  // A hand-written future is its own leaf: its name would only be repeated.
+  const bool repeats = !kind.known && !nodes.empty() && kind.text == innermost_shown;
+  if (repeats && mark(key.reason).empty()) return nodes;
+  std::string text = key.joins != 0 ? fmt::format("{} of task {}", kind.text, key.joins) : kind.text;
+  text += mark(key.reason);
+  nodes.push_back(intern(std::move(text), {}, false, true));
+  return nodes;
+}
+
+RowBuilder::Drawn RowBuilder::finish(const std::vector<SymbolTrace>& traces) {
+  Drawn drawn;
+  std::map<Symbol, uint32_t> row_of;
+  for (const Tree::Line& line : Tree::from_trace(traces).display(
+           [&](uint32_t node) -> std::string_view { return interned_[node].label; })) {
+    const Interned& source = interned_[line.symbol.node];
+    row_of.emplace(line.symbol, static_cast<uint32_t>(drawn.rows.size()));
+    Row row;
+    row.drawing = line.drawing;
+    row.text = source.text;
+    row.position = source.position;
+    row.is_user = source.is_user;
+    row.is_leaf = line.traces > 0;
+    row.per_task = std::max<size_t>(line.traces, 1);
+    drawn.text += fmt::format("{}{}\n{}\n", row.drawing, source.label, line.traces);
+    drawn.rows.push_back(std::move(row));
+  }
+  for (const SymbolTrace& trace : traces) {
+    drawn.row_of.insert(drawn.row_of.end(), trace.count, row_of.at(trace.symbols.back()));
+  }
+  return drawn;
+}
+
+RowBuilder::Drawn RowBuilder::draw(const std::vector<LeafKey>& keys) {
+  std::vector<SymbolTrace> traces;
+  for (auto key = keys.begin(); key != keys.end();) {
+    const auto next = std::upper_bound(key, keys.end(), *key);
+    traces.push_back(to_symboltrace(path(*key), static_cast<size_t>(next - key)));
+    key = next;
+  }
+  return finish(traces);
+}
+
+RowBuilder::Drawn RowBuilder::draw_unknown(std::optional<uint32_t> type, std::string_view what) {
+  std::vector<uint32_t> nodes;
+  if (type) nodes.push_back(intern(display_type(report_.types[*type]), {}, true, false));
+  nodes.push_back(intern(std::string(what), {}, false, true));
+  return finish({to_symboltrace(nodes)});
+}
+
+}  // namespace asynctrace

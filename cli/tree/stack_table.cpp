@@ -1,0 +1,111 @@
+#include "cli/tree/stack_table.hpp"
+
+#include <algorithm>
+#include <span>
+
+#include "cli/tree/names.hpp"
+#include "cli/tree/tree.hpp"
+
+namespace asynctrace {
+namespace {
+
+// What polls many futures of one type from one place: two stacks that part below may be two of them.
+constexpr std::string_view kHolders[] = {
+    "futures_util::future::join_all::",       "futures_util::future::try_join_all::",
+    "futures_util::future::select_all::",     "futures_util::future::select_ok::",
+    "futures_util::stream::futures_unordered", "futures_util::stream::futures_ordered",
+    "futures_util::stream::select_all::",
+    "tokio_stream::stream_map::",             "tokio_util::task::join_map::",
+    "futures_buffered::",                     "futures_concurrency::"};
+
+bool holds_many(const Frame& frame) {
+  const std::string function = without_generics(frame.function);
+  return std::any_of(std::begin(kHolders), std::end(kHolders),
+                     [&](std::string_view holder) { return function.find(holder) != std::string::npos; });
+}
+
+bool same_function(const Frame& a, const Frame& b) {
+  if (!a.raw.empty() || !b.raw.empty()) return a.raw == b.raw;
+  return !a.function.empty() && a.function == b.function;
+}
+
+bool same_place(const Frame& a, const Frame& b) { return a.line == b.line && a.column == b.column; }
+
+}  // namespace
+
+std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack) {
+  if (!stack || *stack >= snapshot_.stacks.size()) return std::nullopt;
+  const auto [entry, is_new] = stacks_.try_emplace(*stack, static_cast<uint32_t>(report_.stacks.size()));
+  if (!is_new) return entry->second;
+
+  ReportStack result;
+  result.source = *stack;
+  result.internal = true;
+  for (const uint32_t frame : to_frames(snapshot_.stacks[*stack].pcs, symbols_)) {
+    result.frames.push_back(add_frame(frame));
+  }
+  std::vector<ClassifiedFrame> innermost_first;
+  for (auto frame = result.frames.rbegin(); frame != result.frames.rend(); ++frame) {
+    const ReportFrame& known = report_.frames[*frame];
+    innermost_first.push_back({&symbols_.frames()[known.source], known.frame_class});
+    const bool is_user = known.frame_class == FrameClass::kUser;
+    result.has_user_frame |= is_user;
+    result.internal &= !is_user && known.frame_class != FrameClass::kLibrary;
+  }
+  result.kind = classify_leaf(innermost_first);
+  report_.stacks.push_back(std::move(result));
+  return entry->second;
+}
+
+uint32_t StackTable::add_frame(uint32_t frame) {
+  const auto [entry, is_new] = frames_.try_emplace(frame, static_cast<uint32_t>(report_.frames.size()));
+  if (!is_new) return entry->second;
+  const Frame& source = symbols_.frames()[frame];
+  const bool in_module = source.module && *source.module < snapshot_.modules.size();
+  const std::string_view module = in_module ? std::string_view(snapshot_.modules[*source.module].path) : "";
+  report_.frames.push_back({frame, classify_frame(source, module), display_name(source, module),
+                            display_position(source, options_.current_directory)});
+  return entry->second;
+}
+
+bool StackTable::exclude_each_other(uint32_t a, uint32_t b) {
+  if (a == b) return false;
+  const uint64_t key = uint64_t{std::min(a, b)} << 32 | std::max(a, b);
+  const auto [entry, is_new] = exclusive_.try_emplace(key, false);
+  if (is_new) entry->second = part_in_async_body(a, b);
+  return entry->second;
+}
+
+bool StackTable::part_in_async_body(uint32_t a, uint32_t b) {
+  const std::vector<uint64_t>& pcs_a = snapshot_.stacks[report_.stacks[a].source].pcs;
+  const std::vector<uint64_t>& pcs_b = snapshot_.stacks[report_.stacks[b].source].pcs;
+  const auto parting = std::mismatch(pcs_a.rbegin(), pcs_a.rend(), pcs_b.rbegin(), pcs_b.rend());
+  if (parting.first == pcs_a.rend() || parting.second == pcs_b.rend()) return false;
+
+  // Only the inlined calls of the first address that differs can be where they part: below it, equal lines no
+  // longer mean the same call.
+  const std::vector<uint32_t> frames_a = to_frames(std::span(&*parting.first, 1), symbols_);
+  const std::vector<uint32_t> frames_b = to_frames(std::span(&*parting.second, 1), symbols_);
+  const std::vector<Frame>& frames = symbols_.frames();
+  const auto differ = std::mismatch(frames_a.begin(), frames_a.end(), frames_b.begin(), frames_b.end(),
+                                    [&](uint32_t x, uint32_t y) {
+                                      return same_function(frames[x], frames[y]) && same_place(frames[x], frames[y]);
+                                    });
+  if (differ.first == frames_a.end() || differ.second == frames_b.end()) return false;
+  const Frame& body_a = frames[*differ.first];
+  const Frame& body_b = frames[*differ.second];
+  if (!same_function(body_a, body_b) || !is_async_body(body_a.debug_name) || body_a.line == 0 || body_b.line == 0) {
+    return false;
+  }
+
+  // Outwards from the body to the next body: that one is at one await, so everything above it is common.
+  std::vector<uint32_t> above = to_frames(std::span(pcs_a).last(parting.first - pcs_a.rbegin()), symbols_);
+  above.insert(above.end(), frames_a.begin(), differ.first);
+  for (auto frame = above.rbegin(); frame != above.rend(); ++frame) {
+    if (is_async_body(frames[*frame].debug_name)) break;
+    if (holds_many(frames[*frame])) return false;
+  }
+  return true;
+}
+
+}  // namespace asynctrace

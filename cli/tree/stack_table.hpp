@@ -1,0 +1,38 @@
+// The report's stacks and frames, resolved and classified when they are first used.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+
+#include "cli/tree/report.hpp"
+
+namespace asynctrace {
+
+class StackTable {
+ public:
+  // Fills report.stacks and report.frames; all arguments must outlive it.
+  StackTable(const Snapshot& snapshot, FrameSource& symbols, const ReportOptions& options, Report& report)
+      : snapshot_(snapshot), symbols_(symbols), options_(options), report_(report) {}
+
+  // Index into Report::stacks, for one into Snapshot::stacks; nullopt for none, or one that does not exist.
+  std::optional<uint32_t> add(std::optional<uint32_t> stack);
+
+  // Both are indexes into Report::stacks. True if no task can wait in both at once: seen from the root they part
+  // inside one async body, at different awaits of it. Below something that holds several futures of one type
+  // the body may be another instance, so that nothing follows.
+  bool exclude_each_other(uint32_t a, uint32_t b);
+
+ private:
+  uint32_t add_frame(uint32_t frame);
+  bool part_in_async_body(uint32_t a, uint32_t b);
+
+  const Snapshot& snapshot_;
+  FrameSource& symbols_;
+  const ReportOptions& options_;
+  Report& report_;
+  std::unordered_map<uint32_t, uint32_t> stacks_, frames_;
+  std::unordered_map<uint64_t, bool> exclusive_;
+};
+
+}  // namespace asynctrace
