@@ -1,16 +1,18 @@
 #include "cli/symbols/debug_file.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <vector>
 
 namespace asynctrace {
 
 std::string hex(std::span<const uint8_t> build_id) {
-  return fmt::format("{:02x}", fmt::join(build_id.begin(), build_id.end(), ""));
+  std::string text;
+  for (uint8_t byte : build_id) fmt::format_to(std::back_inserter(text), "{:02x}", byte);
+  return text;
 }
 
 std::unique_ptr<ElfFile> find_debug_file(const ElfFile& file, const std::string& root) {
