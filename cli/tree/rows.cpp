@@ -40,7 +40,7 @@ uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user
 std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
   std::vector<uint32_t> nodes;
   LeafKind kind;
-  std::string_view innermost_shown;
+  bool names_itself = false;
   if (key.stack) {
     const ReportStack& stack = report_.stacks[*key.stack];
     kind = stack.kind;
@@ -48,13 +48,12 @@ std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
     for (const uint32_t index : stack.frames) {
       const ReportFrame& frame = report_.frames[index];
       if (view_ == FrameView::kUser && frame.frame_class != wanted) continue;
-      innermost_shown = frame.name;
+      names_itself |= frame.name == kind.text;
       nodes.push_back(intern(frame.name, frame.position, frame.frame_class == FrameClass::kUser, false));
     }
   }
   // A hand-written future is its own leaf: its name would only be repeated.
-  const bool repeats = !kind.known && !nodes.empty() && kind.text == innermost_shown;
-  if (repeats && mark(key.reason).empty()) return nodes;
+  if (!kind.known && names_itself && mark(key.reason).empty()) return nodes;
   std::string text = key.joins != 0 ? fmt::format("{} of task {}", kind.text, key.joins) : kind.text;
   text += mark(key.reason);
   nodes.push_back(intern(std::move(text), {}, false, true));
