@@ -1,4 +1,4 @@
-// read_snapshot: segment file -> Snapshot. Reads live and dead files alike; never writes, needs no ptrace.
+// read_snapshot: segment file -> Snapshot (hook -> capture -> segment | snapshot -> symbolize -> tree -> render). Reads live and dead files alike; never writes, needs no ptrace.
 // Blocks only for file reads.
 #pragma once
 
@@ -23,8 +23,10 @@ struct SegmentSummary {
 Result<SegmentSummary> read_summary(const std::string& path);
 
 struct ReadOptions {
-  // What the caller knows of the process; kUnknown: decided from the header and /proc.
+  // What the caller knows of the process. Anything but kRunning counts as dead.
   ProcessState state = ProcessState::kUnknown;
+  // Of a running process, as we see it; 0: not known. Its threads that have ended are left out.
+  uint32_t pid = 0;
   // CLOCK_MONOTONIC of its death where the caller saw it, 0: unknown.
   uint64_t died_at_ns = 0;
 };

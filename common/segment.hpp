@@ -123,9 +123,9 @@ struct Header {
   uint64_t next_task_id;
 };
 static_assert(sizeof(Header) <= kPage);
-static_assert(offsetof(Header, clock) == 120);
-static_assert(offsetof(Header, sections) == 176);
-static_assert(offsetof(Header, counters) == 368);
+static_assert(offsetof(Header, clock) == 112);
+static_assert(offsetof(Header, sections) == 168);
+static_assert(offsetof(Header, counters) == 360);
 
 // A loaded ELF file. Complete before `used` counts it.
 struct Module {

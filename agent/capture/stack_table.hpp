@@ -1,0 +1,38 @@
+// Every distinct stack once: return addresses -> stack number, private and published side by side. Lock-free,
+// append-only; any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+
+#include "agent/arena.hpp"
+
+namespace asynctrace::agent {
+
+struct StackEntry {
+  StackEntry* next;
+  uint64_t hash;
+  uint32_t number;  // index in the segment
+  uint16_t count;
+  uint16_t flags;   // segment::StackFlags
+  // The program wakes the waker that it replaces here: a wrapped one would make its task wake itself for ever.
+  std::atomic<bool> self_waking;
+  uint64_t pcs[];   // innermost first
+};
+
+bool start_stacks();
+
+// Memory for stacks and what else is known of them for good.
+Arena& stack_arena();
+
+// Null: no room (counted).
+StackEntry* intern_stack(std::span<const uint64_t> pcs, uint16_t flags);
+
+// By number; null if there is none.
+StackEntry* stack_entry(uint32_t number);
+
+// Fills the segment of a forked child.
+void republish_stacks();
+
+}  // namespace asynctrace::agent

@@ -1,0 +1,174 @@
+#include "agent/capture/unwinder.hpp"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define UNW_LOCAL_ONLY
+#include <libunwind.h>
+
+#include "agent/modules.hpp"
+#include "agent/patch.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+struct Library {
+  int (*get_context)(unw_context_t*);  // unw_getcontext is a macro without a function type
+  decltype(&unw_init_local) init;
+  decltype(&unw_step) step;
+  decltype(&unw_get_reg) get_register;
+  decltype(&unw_set_caching_policy) set_caching_policy;
+  unw_addr_space_t* address_space;
+};
+Library g_library;
+
+static_assert(sizeof(unw_cursor_t) + sizeof(unw_context_t) <= kUnwindSpace);
+
+// What libunwind may not do in someone else's process, and what it is told instead. It asks the kernel whether an
+// address can be read by handing it to write(), mincore() or msync(); the agent knows the answer: the stack that is
+// being walked, and the loaded modules.
+struct Bounds {
+  uint64_t low;
+  uint64_t high;
+};
+thread_local Bounds t_walked_stack __attribute__((tls_model("initial-exec")));
+
+bool can_read(const void* memory) {
+  const auto address = reinterpret_cast<uint64_t>(memory);
+  return (address >= t_walked_stack.low && address < t_walked_stack.high) || find_module(address) != nullptr;
+}
+
+int no_pipe(int* ends, int) { return ends[0] = ends[1] = -1, 0; }
+ssize_t no_read(int, void*, size_t) { return errno = EAGAIN, -1; }
+int no_close(int) { return 0; }
+ssize_t check_write(int, const void* memory, size_t count) {
+  return can_read(memory) ? static_cast<ssize_t>(count) : (errno = EFAULT, -1);
+}
+long check_syscall(long, int fd, const void* memory, size_t count) { return check_write(fd, memory, count); }
+int check_mincore(void* memory, size_t, unsigned char* vector) {
+  *vector = 1;
+  return can_read(memory) ? 0 : (errno = ENOMEM, -1);
+}
+int check_msync(void* memory, size_t, int) { return can_read(memory) ? 0 : (errno = ENOMEM, -1); }
+int no_sigprocmask(int, const sigset_t*, sigset_t*) { return 0; }
+
+struct Replacement {
+  const char* name;
+  void* function;
+};
+const Replacement kReplacements[] = {
+    {"dl_iterate_phdr", reinterpret_cast<void*>(&iterate_modules)},
+    {"pipe2", reinterpret_cast<void*>(&no_pipe)},
+    {"read", reinterpret_cast<void*>(&no_read)},
+    {"close", reinterpret_cast<void*>(&no_close)},
+    {"write", reinterpret_cast<void*>(&check_write)},
+    {"syscall", reinterpret_cast<void*>(&check_syscall)},
+    {"mincore", reinterpret_cast<void*>(&check_mincore)},
+    {"msync", reinterpret_cast<void*>(&check_msync)},
+    {"sigprocmask", reinterpret_cast<void*>(&no_sigprocmask)},
+};
+
+void redirect(SlotPatcher& patcher, const link_map& map, const Elf64_Rela* rows, size_t count, const Elf64_Sym* symbols,
+              const char* strings) {
+  for (size_t i = 0; i < count; i++) {
+    const uint32_t symbol = ELF64_R_SYM(rows[i].r_info);
+    if (symbol == 0) continue;
+    for (const Replacement& replacement : kReplacements)
+      if (strcmp(strings + symbols[symbol].st_name, replacement.name) == 0)
+        patcher.write(reinterpret_cast<void**>(map.l_addr + rows[i].r_offset), replacement.function);
+  }
+}
+
+void tame(const link_map& map) {
+  const Elf64_Sym* symbols = nullptr;
+  const char* strings = nullptr;
+  const Elf64_Rela* tables[2] = {};
+  size_t sizes[2] = {};
+  for (const Elf64_Dyn* entry = map.l_ld; entry->d_tag != DT_NULL; entry++) {
+    const auto address = entry->d_un.d_ptr;
+    switch (entry->d_tag) {
+      case DT_SYMTAB: symbols = reinterpret_cast<const Elf64_Sym*>(address); break;
+      case DT_STRTAB: strings = reinterpret_cast<const char*>(address); break;
+      case DT_RELA: tables[0] = reinterpret_cast<const Elf64_Rela*>(address); break;
+      case DT_RELASZ: sizes[0] = entry->d_un.d_val; break;
+      case DT_JMPREL: tables[1] = reinterpret_cast<const Elf64_Rela*>(address); break;
+      case DT_PLTRELSZ: sizes[1] = entry->d_un.d_val; break;
+      default: break;
+    }
+  }
+  SlotPatcher patcher;
+  for (int i = 0; i < 2; i++) redirect(patcher, map, tables[i], sizes[i] / sizeof(Elf64_Rela), symbols, strings);
+}
+
+#define ASYNCTRACE_TEXT(x) #x
+#define ASYNCTRACE_SYMBOL_NAME(x) ASYNCTRACE_TEXT(x)  // unw_step is a macro for the name with its target
+
+template <typename F>
+bool look_up(void* library, const char* name, F& function) {
+  function = reinterpret_cast<F>(dlsym(library, name));
+  return function != nullptr;
+}
+
+}  // namespace
+
+bool start_unwinder() {
+  void* library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return false;
+  link_map* map = nullptr;
+  const bool found = look_up(library, "_Ux86_64_getcontext", g_library.get_context) &&
+                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_init_local), g_library.init) &&
+                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_step), g_library.step) &&
+                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_get_reg), g_library.get_register) &&
+                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_set_caching_policy),
+                             g_library.set_caching_policy) &&
+                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_local_addr_space), g_library.address_space) &&
+                     dlinfo(library, RTLD_DI_LINKMAP, &map) == 0;
+  if (!found) return false;
+  tame(*map);
+  // Its cache of unwind rules sits behind a lock; a path is walked once, so there is nothing worth caching.
+  g_library.set_caching_policy(*g_library.address_space, UNW_CACHE_NONE);
+  return true;
+}
+
+Walk walk_stack(void* space, uint64_t caller_sp, uint64_t root, uint64_t stack_end,
+                std::span<WalkedFrame> frames) {
+  t_walked_stack = {reinterpret_cast<uint64_t>(__builtin_frame_address(0)), stack_end};
+  auto* context = static_cast<unw_context_t*>(space);
+  auto* cursor = reinterpret_cast<unw_cursor_t*>(context + 1);
+  if (g_library.get_context(context) != 0 || g_library.init(cursor, context) != 0) return {0, WalkEnd::kBroken};
+  Walk walk{0, WalkEnd::kBroken};
+  uint64_t pc = 0;  // of the frame whose CFA the next step tells
+  for (;;) {
+    const int result = g_library.step(cursor);
+    unw_word_t sp = 0;
+    unw_word_t ip = 0;
+    g_library.get_register(cursor, UNW_REG_SP, &sp);
+    g_library.get_register(cursor, UNW_REG_IP, &ip);
+    if (result < 0) return walk;
+    if (result == 0) {
+      // The thread's first function: it has no caller, so its own frame is the last one.
+      if (pc != 0 && walk.count < frames.size()) frames[walk.count++] = {pc, 0};
+      walk.end = WalkEnd::kOutermost;
+      return walk;
+    }
+    if (pc != 0) {
+      if (root != 0 && sp > root) {
+        walk.end = WalkEnd::kRoot;
+        return walk;
+      }
+      if (walk.count == frames.size()) {
+        walk.end = WalkEnd::kFull;
+        return walk;
+      }
+      frames[walk.count++] = {pc, sp};
+    }
+    if (sp >= caller_sp) pc = ip;  // below it lie the hook's own frames
+  }
+}
+
+}  // namespace asynctrace::agent

@@ -1,0 +1,65 @@
+// Where the agent begins and ends: its constructor looks the program over, and only where it finds a runtime makes a
+// segment and patches slots.
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/capture/capture.hpp"
+#include "agent/capture/unwinder.hpp"
+#include "agent/clock.hpp"
+#include "agent/config.hpp"
+#include "agent/leaves.hpp"
+#include "agent/live.hpp"
+#include "agent/modules.hpp"
+#include "agent/platform.hpp"
+#include "agent/poll_loop.hpp"
+#include "agent/rust/tables.hpp"
+#include "agent/tasks.hpp"
+#include "agent/thread_context.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+// A null reason means success.
+const char* start() {
+  static char reason[59];
+  if (!start_live_page()) return "the kernel has no MADV_WIPEONFORK (Linux 4.14)";
+  if (!start_unwinder()) return "libunwind.so.8 cannot be loaded: install libunwind8";
+  if (!g_segment.create(g_config)) {
+    snprintf(reason, sizeof(reason), "no segment file: %s", strerrordesc_np(errno));
+    return reason;
+  }
+  if (!start_threads() || !start_tasks() || !start_leaves() || !start_capture()) {
+    turn_off(segment::OffReason::kNoRoom);
+    return "the address space limit (ulimit -v) is too low";
+  }
+  publish_modules();
+  publish_pollers();
+  g_generation = 1;
+  std::atomic_ref<segment::AgentState>(g_segment.header().state)
+      .store(segment::AgentState::kTracing, std::memory_order_release);
+  g_live->tracing.store(1, std::memory_order_release);
+  patch_tables();
+  return nullptr;
+}
+
+__attribute__((constructor)) void construct() {
+  const ErrnoKeeper errno_keeper;
+  g_config = read_config();
+  start_poll_loop();
+  if (!g_config.follow && g_config.run_pid != 0 && g_config.run_pid != static_cast<uint32_t>(getpid())) return;
+  if (!start_modules() || !find_tables()) return report_in(g_config, ReportStatus::kNoRuntime);
+  const char* reason = start();
+  if (reason != nullptr) report_in(g_config, ReportStatus::kOff, reason);
+  else report_in(g_config, ReportStatus::kTracing);
+}
+
+__attribute__((destructor)) void destruct() {
+  if (g_live == nullptr || g_live->tracing.load(std::memory_order_acquire) == 0) return;
+  segment::Header& header = g_segment.header();
+  std::atomic_ref<uint64_t>(header.last_event).store(now(), std::memory_order_relaxed);
+  std::atomic_ref<segment::AgentState>(header.state).store(segment::AgentState::kExited, std::memory_order_release);
+}
+
+}  // namespace
+}  // namespace asynctrace::agent

@@ -1,0 +1,56 @@
+// Leaves: one record for each place where a task waits, private and published side by side under the same
+// number. All functions may run in any thread; none allocates or blocks.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/tasks.hpp"
+#include "agent/thread_context.hpp"
+
+namespace asynctrace::agent {
+
+// The private half: what a wrapped waker points to, and enough to fill the segment of a forked child.
+struct LeafEntry {
+  uint64_t waker_data;  // of the original waker
+  uint64_t registered;
+  uint64_t since;
+  uint64_t task_id;
+  uint32_t task;        // slot
+  uint32_t stack;
+  uint32_t poll;
+  uint32_t flags;       // segment::LeafFlags
+  std::atomic<uint32_t> wakers;  // wrapped wakers that share this leaf; 0: free, or without an exact end
+  uint16_t table;       // of the original waker
+  bool vtable_first;    // order of the two words of a RawWaker
+  std::atomic<bool> woken;  // by reference, so the waker lives on; a leaf that replaces it waits anew
+  uint32_t next;        // chain of a task's inexact leaves
+  uint64_t joins;
+};
+
+bool start_leaves();
+LeafEntry& leaf_entry(uint32_t leaf);
+uint32_t leaf_number(const LeafEntry& entry);
+
+struct LeafOwner {
+  uint32_t task;  // slot
+  uint64_t task_id;
+  uint32_t poll;
+  bool own_waker;
+};
+
+// Begins a leaf that ends with its waker. kNone: no room (counted).
+uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint64_t ticks);
+
+// Ends it. `dropped`: its waker was dropped, not woken; a leaf that is dropped and begun again at the same
+// stack within one poll keeps its waiting time. A guard that is empty (inside a signal handler) will do.
+void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped);
+
+// The program holds the original waker of this stack: begins or renews a leaf without an exact end.
+void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint64_t ticks);
+void end_inexact_leaves(const HookGuard& guard, TaskEntry& task);
+
+// Fills the segment of a forked child.
+void republish_leaves();
+
+}  // namespace asynctrace::agent

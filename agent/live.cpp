@@ -1,0 +1,68 @@
+#include "agent/live.hpp"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "agent/capture/stack_table.hpp"
+#include "agent/leaves.hpp"
+#include "agent/modules.hpp"
+#include "agent/platform.hpp"
+#include "agent/rust/tables.hpp"
+#include "agent/tasks.hpp"
+
+namespace asynctrace::agent {
+
+Live* g_live = nullptr;
+uint32_t g_generation = 0;
+SegmentWriter g_segment;
+Config g_config;
+
+namespace {
+
+std::atomic<bool> g_off{false};
+
+}  // namespace
+
+bool start_live_page() {
+  void* page = reserve_private(segment::kPage);
+  if (page == nullptr) return false;
+  if (madvise(page, segment::kPage, MADV_WIPEONFORK) != 0) {
+    munmap(page, segment::kPage);
+    return false;
+  }
+  g_live = static_cast<Live*>(page);
+  return true;
+}
+
+void turn_off(segment::OffReason reason) {
+  if (g_off.exchange(true)) return;
+  segment::Header& header = g_segment.header();
+  header.off_reason = reason;
+  std::atomic_ref<segment::AgentState>(header.state).store(segment::AgentState::kOff, std::memory_order_release);
+  g_live->tracing.store(0, std::memory_order_release);
+}
+
+bool adopt_after_fork() {
+  if (g_off.load(std::memory_order_relaxed)) return false;
+  if (g_live->adopting.exchange(1, std::memory_order_acq_rel) != 0) return false;
+  const ErrnoKeeper errno_keeper;
+  if (!g_config.follow) return g_off.store(true), false;
+  uint32_t used[segment::kSectionCount];
+  for (uint32_t id = 0; id < segment::kSectionCount; id++) used[id] = g_segment.used(static_cast<segment::SectionId>(id));
+  if (!g_segment.create(g_config)) return g_off.store(true), false;
+  // Slot numbers are private knowledge and stay as they are.
+  for (const segment::SectionId id : {segment::kTasks, segment::kLeaves, segment::kStacks})
+    if (used[id] != 0 && !g_segment.cover(id, used[id] - 1)) return turn_off(segment::OffReason::kNoRoom), false;
+  publish_modules();
+  publish_pollers();
+  republish_stacks();
+  republish_tasks();
+  republish_leaves();
+  g_generation++;
+  std::atomic_ref<segment::AgentState>(g_segment.header().state)
+      .store(segment::AgentState::kTracing, std::memory_order_release);
+  g_live->tracing.store(1, std::memory_order_release);
+  return true;
+}
+
+}  // namespace asynctrace::agent

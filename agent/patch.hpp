@@ -1,0 +1,37 @@
+// Rewrites function pointers in read-only data. Each slot is one atomic store; its pages get their old protection
+// back; every change is recorded with its old value, so that it can be undone. Start-up only: reads /proc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace asynctrace::agent {
+
+struct Patch {
+  void** slot;
+  void* original;
+};
+std::span<const Patch> patches();
+
+// Keeps the mapping of the last slot writable until the next one lies elsewhere, or until it goes out of scope.
+class SlotPatcher {
+ public:
+  SlotPatcher() = default;
+  ~SlotPatcher() { protect_again(); }
+  SlotPatcher(const SlotPatcher&) = delete;
+  SlotPatcher& operator=(const SlotPatcher&) = delete;
+
+  // False: the slot cannot be made writable, or the record of patches is full; it is as it was.
+  bool write(void** slot, void* value);
+
+ private:
+  bool unprotect(uint64_t address);
+  void protect_again();
+
+  uint64_t start_ = 0;
+  uint64_t end_ = 0;
+  int protection_ = 0;
+};
+
+}  // namespace asynctrace::agent

@@ -1,0 +1,78 @@
+#include "agent/rust/symbol_names.hpp"
+
+#include <string.h>
+
+namespace asynctrace::agent {
+namespace {
+
+struct PathRole {
+  const char* path;  // both manglings write a path as length-prefixed names side by side
+  uint32_t role;
+};
+constexpr PathRole kTokioRoles[] = {
+    {"5tokio7runtime4task3raw4poll", kTokioPoll},
+    {"5tokio7runtime4task3raw8schedule", kTokioSchedule},
+    {"5tokio7runtime4task3raw7dealloc", kTokioDealloc},
+    {"5tokio7runtime4task3raw15try_read_output", kTokioOutput},
+    {"5tokio7runtime4task3raw8shutdown", kTokioShutdown},
+    {"5tokio7runtime4task5waker", kTokioWaker},
+};
+
+uint32_t role_of_component(const char* name, size_t length) {
+  struct Prefix {
+    const char* text;
+    size_t length;
+    uint32_t role;
+  };
+  constexpr Prefix kPrefixes[] = {{"clone", 5, kCloneRole}, {"wake", 4, kWakeRole}, {"drop", 4, kDropRole}};
+  for (const Prefix& prefix : kPrefixes)
+    if (length >= prefix.length && memcmp(name, prefix.text, prefix.length) == 0) return prefix.role;
+  return 0;
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool is_legacy_hash(const char* name, size_t length) { return length == 17 && name[0] == 'h'; }
+
+// _ZN followed by <length><name> .. E; the last is the hash.
+uint32_t legacy_role(const char* at) {
+  uint32_t role = 0;
+  while (is_digit(*at)) {
+    size_t length = 0;
+    for (; is_digit(*at); at++) length = length * 10 + static_cast<size_t>(*at - '0');
+    if (strnlen(at, length) < length) return 0;
+    if (!is_legacy_hash(at, length)) role = role_of_component(at, length);
+    at += length;
+  }
+  return role;
+}
+
+// A v0 name nests its components; any whole one that fits is taken. A table needs four fitting names in a row, and
+// the hook checks what the clone returns, so this may be generous.
+uint32_t v0_role(const char* name) {
+  uint32_t roles = 0;
+  for (const char* at = name; *at != '\0'; at++) {
+    if (!is_digit(*at) || is_digit(at[-1]) || *at == '0') continue;
+    size_t length = 0;
+    const char* text = at;
+    for (; is_digit(*text) && length < 1000; text++) length = length * 10 + static_cast<size_t>(*text - '0');
+    if (*text == '_') text++;
+    if (strnlen(text, length) == length) roles |= role_of_component(text, length);
+  }
+  return roles;
+}
+
+}  // namespace
+
+uint32_t roles_of(const char* mangled) {
+  uint32_t roles = 0;
+  if (strncmp(mangled, "_ZN", 3) == 0) roles = legacy_role(mangled + 3);
+  else if (strncmp(mangled, "_R", 2) == 0) roles = v0_role(mangled + 2);
+  else return 0;
+  if (strstr(mangled, "5tokio") != nullptr)
+    for (const PathRole& row : kTokioRoles)
+      if (strstr(mangled, row.path) != nullptr) roles |= row.role;
+  return roles;
+}
+
+}  // namespace asynctrace::agent

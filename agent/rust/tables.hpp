@@ -1,0 +1,63 @@
+// The waker tables and task tables found in the program, and the functions that stood in their slots. Filled at
+// start, then read by the hooks. `kRuntimes` is the one place that names a runtime.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/arch/thunks.hpp"
+#include "common/segment.hpp"
+
+namespace asynctrace::agent {
+
+// std::task::RawWakerVTable
+struct WakerVtable {
+  Words (*clone)(const void* data);
+  void (*wake)(const void* data);
+  void (*wake_by_ref)(const void* data);
+  void (*drop)(const void* data);
+};
+
+inline constexpr uint16_t kNoTable = 0xffff;
+
+struct WakerTable {
+  uint64_t address;        // where the program's table lies: what its clone returns
+  WakerVtable original;
+  segment::RuntimeId runtime;  // whose task waker it is; kUnknown: not a task's
+  std::atomic<bool> off;   // its clone returned something else than this table
+  // Whether the first word of a task is tokio's state word, as far as seen: see task_hooks.cpp.
+  std::atomic<int8_t> layout_votes;
+};
+
+struct PollFunction {
+  Words (*original)(void* header);
+  segment::RuntimeId runtime;
+  std::atomic<uint16_t> waker_table;  // of the same runtime; kNoTable: not known yet
+};
+
+using HeaderFunction = void (*)(void* header);
+using OutputFunction = void (*)(void* header, void* output, void* waker);
+
+struct Tables {
+  uint32_t waker_count = 0;
+  uint32_t poll_count = 0;
+  WakerTable* wakers = nullptr;           // by clone thunk number
+  PollFunction* polls = nullptr;          // by poll thunk number = index of segment::kPollers
+  PollFunction* shutdowns = nullptr;      // by shutdown thunk number
+  HeaderFunction* deallocs = nullptr;
+  HeaderFunction* schedules = nullptr;
+  OutputFunction* outputs = nullptr;
+};
+extern Tables g_tables;
+
+// Looks the executable over. True: a runtime or a waker table is in it; nothing is changed yet. Opens the
+// executable's file for its symbols; start-up only.
+bool find_tables();
+
+// Puts the thunks into the slots that find_tables() found.
+void patch_tables();
+
+// Writes the poll functions into the segment.
+void publish_pollers();
+
+}  // namespace asynctrace::agent

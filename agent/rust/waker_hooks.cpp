@@ -1,0 +1,202 @@
+// Wrapped wakers. A waker cloned inside a poll is handed out with our own vtable and a pointer to its leaf record;
+// its wake or drop ends that leaf, so the branches of a join! or select! come and go one by one. None of these
+// functions is noexcept: panics may pass through them, and they hold nothing that would need unwinding while the
+// program's own functions run.
+#include "agent/capture/capture.hpp"
+#include "agent/clock.hpp"
+#include "agent/leaves.hpp"
+#include "agent/live.hpp"
+#include "agent/rust/tables.hpp"
+#include "agent/rust/task_header.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+Words wrapped_clone(const void* data);
+void wrapped_wake(const void* data);
+void wrapped_wake_by_ref(const void* data);
+void wrapped_drop(const void* data);
+
+const WakerVtable kWrappedVtable = {wrapped_clone, wrapped_wake, wrapped_wake_by_ref, wrapped_drop};
+
+LeafEntry& leaf_of(const void* data) { return *static_cast<LeafEntry*>(const_cast<void*>(data)); }
+
+const WakerVtable& original_of(const LeafEntry& entry) { return g_tables.wakers[entry.table].original; }
+
+// The two words of a RawWaker come in no promised order: rustc 1.63 returns data first, 1.95 the vtable.
+Words wrapped_words(const LeafEntry& entry) {
+  const auto vtable = reinterpret_cast<uint64_t>(&kWrappedVtable);
+  const auto data = reinterpret_cast<uint64_t>(&entry);
+  return entry.vtable_first ? Words{vtable, data} : Words{data, vtable};
+}
+
+struct Cloned {
+  uint64_t data;
+  uint16_t table;
+  bool vtable_first;
+};
+
+uint16_t table_at(uint64_t address) {
+  for (uint32_t i = 0; i < g_tables.waker_count; i++)
+    if (g_tables.wakers[i].address == address) return static_cast<uint16_t>(i);
+  return kNoTable;
+}
+
+// Which of the two words is the vtable. kNoTable: neither is one that we know.
+Cloned understand(Words words, uint16_t expected) {
+  if (words.first == g_tables.wakers[expected].address) return {words.second, expected, true};
+  if (words.second == g_tables.wakers[expected].address) return {words.first, expected, false};
+  if (const uint16_t table = table_at(words.first); table != kNoTable) return {words.second, table, true};
+  return {words.first, table_at(words.second), false};
+}
+
+// Whose leaf a clone is. False: nobody's.
+bool find_owner(const HookGuard& guard, const Cloned& cloned, uint64_t ticks, LeafOwner& owner) {
+  const Frame* frame = guard.context().frame;
+  const bool task_waker = g_tables.wakers[cloned.table].runtime != segment::RuntimeId::kUnknown;
+  if (task_waker) {
+    // A task's waker that is cloned while another task runs is a notifier's copy.
+    if (frame == nullptr || frame->header != cloned.data) return false;
+    std::atomic<uint16_t>& known = g_tables.polls[frame->poller].waker_table;
+    if (known.load(std::memory_order_relaxed) == kNoTable) known.store(cloned.table, std::memory_order_relaxed);
+  }
+  if (frame != nullptr) {
+    owner = {frame->task, frame->task_id, frame->poll, task_waker};
+    return frame->task != kNone;
+  }
+  const uint32_t task = block_on_task(guard, ticks);
+  if (task == kNone) return false;
+  owner = {task, guard.context().block_on_id, task_entry(task).polls, true};
+  return true;
+}
+
+// Records the leaf; the words to hand out are `words` themselves or their wrapping.
+Words wrap(const HookGuard& guard, Words words, const Cloned& cloned, const LeafSite& site) {
+  drop_dead_frames(guard.context(), site.caller_sp);
+  const uint64_t ticks = now();
+  LeafOwner owner;
+  if (!find_owner(guard, cloned, ticks, owner)) return words;
+  const StackEntry* stack = capture(guard, site);
+  const uint32_t stack_number = stack != nullptr ? stack->number : segment::kNoStack;
+  if (stack != nullptr && stack->self_waking.load(std::memory_order_relaxed)) {
+    renew_inexact_leaf(guard, owner, stack_number, ticks);
+    return words;
+  }
+  const uint32_t leaf = begin_leaf(guard, owner, stack_number, ticks);
+  if (leaf == kNone) return words;
+  LeafEntry& entry = leaf_entry(leaf);
+  entry.waker_data = cloned.data;
+  entry.table = cloned.table;
+  entry.vtable_first = cloned.vtable_first;
+  return wrapped_words(entry);
+}
+
+// Whether this thread is inside a poll of the leaf's task. The polls of a block_on have no visible bounds: there it
+// has to have begun another leaf since the thread last parked, so that a wake from the runtime's own driver on the
+// same thread does not count.
+bool in_own_poll(const ThreadContext& context, const LeafEntry& entry) {
+  if (context.frame != nullptr) return context.frame->task_id == entry.task_id;
+  return context.begun.task_id == entry.task_id && context.begun.leaf != leaf_number(entry);
+}
+
+// Some crates wake the waker that they replace (want, under hyper's client; async-io's poll_ready). With wrapped
+// wakers they replace on every poll, so their task would wake itself for ever: from now on this stack gets the
+// original waker.
+void note_self_wake(const ThreadContext& context, const LeafEntry& entry) {
+  if (!in_own_poll(context, entry)) return;
+  StackEntry* stack = stack_entry(entry.stack);
+  if (stack != nullptr && !stack->self_waking.exchange(true, std::memory_order_relaxed))
+    g_segment.count_loss(segment::kSelfWakingStacks);
+}
+
+struct Original {
+  const WakerVtable* vtable;
+  const void* data;
+};
+
+Original original(const LeafEntry& entry) {
+  return {&original_of(entry), reinterpret_cast<const void*>(entry.waker_data)};
+}
+
+void note_wake(const void* data, bool keeps_waker) {
+  LeafEntry& entry = leaf_of(data);
+  ThreadContext* context = current_thread();
+  if (context == nullptr) return;
+  const HookGuard guard(context);
+  if (guard) {
+    drop_dead_frames(*context, reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
+    note_self_wake(*context, entry);
+  }
+  mark_woken(entry.task, entry.task_id);
+  if (keeps_waker) entry.woken.store(true, std::memory_order_relaxed);
+}
+
+// Frees the leaf if this was its last waker.
+void release(const void* data, bool dropped) {
+  LeafEntry& entry = leaf_of(data);
+  ThreadContext* context = current_thread();
+  const HookGuard guard(context);
+  if (dropped && context != nullptr && (entry.flags & segment::kOwnWaker) != 0) note_dropped_reference(entry);
+  if (context != nullptr) end_leaf(guard, leaf_number(entry), dropped);
+  else entry.wakers.store(0, std::memory_order_relaxed);  // not tracing any more: the record is not used again
+}
+
+bool is_last(const LeafEntry& entry) { return entry.wakers.load(std::memory_order_acquire) == 1; }
+
+Words wrapped_clone(const void* data) {
+  LeafEntry& entry = leaf_of(data);
+  entry.wakers.fetch_add(1, std::memory_order_relaxed);
+  return wrapped_words(entry);
+}
+
+void wrapped_wake_by_ref(const void* data) {
+  note_wake(data, true);
+  const Original waker = original(leaf_of(data));
+  waker.vtable->wake_by_ref(waker.data);
+}
+
+void wrapped_drop(const void* data) {
+  LeafEntry& entry = leaf_of(data);
+  if (!is_last(entry) && entry.wakers.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  const Original waker = original(entry);
+  release(data, true);
+  waker.vtable->drop(waker.data);
+}
+
+void wrapped_wake(const void* data) {
+  LeafEntry& entry = leaf_of(data);
+  if (!is_last(entry)) {
+    // Others share the original waker: wake it while our share still keeps it alive.
+    wrapped_wake_by_ref(data);
+    wrapped_drop(data);
+    return;
+  }
+  note_wake(data, false);
+  const Original waker = original(entry);
+  release(data, false);
+  waker.vtable->wake(waker.data);
+}
+
+}  // namespace
+}  // namespace asynctrace::agent
+
+using namespace asynctrace;
+using namespace asynctrace::agent;
+
+// Compiled with a frame pointer (see LeafSite).
+Words asynctrace_clone_hook(const void* data, uint32_t number) {
+  const LeafSite site = LeafSite::of_hook(__builtin_frame_address(0));
+  WakerTable& table = g_tables.wakers[number];
+  const Words words = table.original.clone(data);
+  if (table.off.load(std::memory_order_relaxed)) return words;
+  const HookGuard guard(current_thread());
+  if (!guard) return words;
+  const Cloned cloned = understand(words, static_cast<uint16_t>(number));
+  if (cloned.table == kNoTable) {
+    table.off.store(true, std::memory_order_relaxed);
+    g_segment.count_loss(segment::kTablesOff);
+    return words;
+  }
+  if (cloned.data == 0) return words;  // a waker of nothing: noop
+  return wrap(guard, words, cloned, site);
+}

@@ -1,0 +1,169 @@
+#include "agent/tasks.hpp"
+
+#include "agent/clock.hpp"
+#include "agent/leaves.hpp"
+#include "agent/platform.hpp"
+#include "agent/task_table.hpp"
+
+namespace asynctrace::agent {
+
+using segment::TaskKind;
+using segment::TaskState;
+
+namespace {
+
+TaskEntry* g_entries = nullptr;
+IndexPool g_pool;
+TaskTable g_table;
+
+constexpr uint64_t pack(uint64_t ticks, TaskState state) { return ticks << 2 | static_cast<uint64_t>(state); }
+constexpr TaskState state_of(uint64_t word) { return static_cast<TaskState>(word & 3); }
+
+std::atomic_ref<uint64_t> state_word(uint32_t slot) { return std::atomic_ref<uint64_t>(task_record(slot).state); }
+
+uint64_t next_task_id() {
+  return std::atomic_ref<uint64_t>(g_segment.header().next_task_id).fetch_add(1, std::memory_order_relaxed);
+}
+
+void publish(uint32_t slot, uint64_t id, uint64_t state) {
+  const TaskEntry& entry = g_entries[slot];
+  segment::Task& task = task_record(slot);
+  task.address = entry.header;
+  task.created = entry.created;
+  task.busy = task.max_poll = 0;
+  task.polls = entry.polls;
+  task.wakes = task.last_tid = 0;
+  task.poller = entry.poller;
+  task.kind = entry.kind;
+  task.flags = 0;
+  task.excess_references = 0;
+  state_word(slot).store(state, std::memory_order_relaxed);
+  std::atomic_ref<uint64_t>(task.id).store(id, std::memory_order_release);
+}
+
+}  // namespace
+
+bool start_tasks() {
+  g_entries = reserve_array<TaskEntry>(g_segment.capacity(segment::kTasks));
+  return g_entries != nullptr && g_pool.start(g_segment, segment::kTasks) && g_table.start();
+}
+
+TaskEntry& task_entry(uint32_t slot) { return g_entries[slot]; }
+segment::Task& task_record(uint32_t slot) { return g_segment.items<segment::Task>(segment::kTasks)[slot]; }
+
+uint32_t find_task(uint64_t header) {
+  const uint32_t slot = g_table.find(header);
+  // Between our look and now the slot may have gone to another task.
+  return slot != kNone && g_entries[slot].header == header ? slot : kNone;
+}
+
+uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint16_t poller) {
+  const uint32_t slot = g_pool.take(guard.context().tasks);
+  if (slot == kNone) {
+    g_segment.count_loss(segment::kLostTasks);
+    return kNone;
+  }
+  TaskEntry& entry = g_entries[slot];
+  const uint64_t id = next_task_id();
+  entry.header = address;
+  entry.created = now();
+  entry.polls = 0;
+  entry.inexact_leaves = kNone;
+  entry.poller = poller;
+  entry.kind = kind;
+  entry.woken.store(true, std::memory_order_relaxed);
+  entry.id.store(id, std::memory_order_release);
+  publish(slot, id, pack(entry.created, TaskState::kNone));
+  if (kind == TaskKind::kTask && !g_table.insert(address, slot)) {
+    end_task(guard, slot, id);
+    g_segment.count_loss(segment::kLostTasks);
+    return kNone;
+  }
+  return slot;
+}
+
+void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
+  TaskEntry& entry = g_entries[slot];
+  if (!entry.id.compare_exchange_strong(id, 0, std::memory_order_acq_rel)) return;
+  std::atomic_ref<uint64_t>(task_record(slot).id).store(0, std::memory_order_release);
+  if (entry.kind == TaskKind::kTask) g_table.erase(entry.header);
+  end_inexact_leaves(guard, entry);
+  g_pool.give(guard.context().tasks, slot);
+}
+
+uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid) {
+  segment::Task& task = task_record(slot);
+  const uint32_t poll = ++g_entries[slot].polls;
+  state_word(slot).store(pack(ticks, TaskState::kRunning), std::memory_order_release);
+  std::atomic_ref<uint32_t>(task.polls).store(poll, std::memory_order_release);
+  std::atomic_ref<uint32_t>(task.last_tid).store(tid, std::memory_order_relaxed);
+  return poll;
+}
+
+void end_task_poll(uint32_t slot, uint64_t began, uint64_t ticks, TaskState state) {
+  segment::Task& task = task_record(slot);
+  std::atomic_ref<uint64_t>(task.busy).fetch_add(ticks - began, std::memory_order_relaxed);
+  std::atomic_ref<uint64_t> max_poll(task.max_poll);
+  if (ticks - began > max_poll.load(std::memory_order_relaxed))
+    max_poll.store(ticks - began, std::memory_order_relaxed);
+  uint64_t running = pack(began, TaskState::kRunning);
+  state_word(slot).compare_exchange_strong(running, pack(ticks, state), std::memory_order_release);
+}
+
+void mark_woken(uint32_t slot, uint64_t id) {
+  TaskEntry& entry = g_entries[slot];
+  if (entry.kind == TaskKind::kBlockOn) entry.woken.store(true, std::memory_order_release);
+  uint64_t word = state_word(slot).load(std::memory_order_acquire);
+  if (state_of(word) != TaskState::kWaiting || entry.id.load(std::memory_order_acquire) != id) return;
+  // The word holds a time, so it cannot come from another task that has the slot by now.
+  if (state_word(slot).compare_exchange_strong(word, pack(now(), TaskState::kScheduled), std::memory_order_acq_rel))
+    std::atomic_ref<uint32_t>(task_record(slot).wakes).fetch_add(1, std::memory_order_relaxed);
+}
+
+void publish_references(uint32_t slot, int64_t excess) {
+  segment::Task& task = task_record(slot);
+  std::atomic_ref<int32_t>(task.excess_references)
+      .store(static_cast<int32_t>(excess > INT32_MAX ? INT32_MAX : excess), std::memory_order_relaxed);
+  std::atomic_ref<uint8_t> flags(task.flags);
+  const uint8_t seen = flags.load(std::memory_order_relaxed);
+  if ((seen & segment::kReferencesKnown) == 0)
+    flags.fetch_or(segment::kReferencesKnown, std::memory_order_release);
+}
+
+uint32_t block_on_task(const HookGuard& guard, uint64_t ticks) {
+  ThreadContext& context = guard.context();
+  if (context.block_on_task == kNone) {
+    context.block_on_task = add_task(guard, TaskKind::kBlockOn, context.tid, segment::kNoPoller);
+    if (context.block_on_task == kNone) return kNone;
+    context.block_on_id = g_entries[context.block_on_task].id.load(std::memory_order_relaxed);
+  }
+  TaskEntry& entry = g_entries[context.block_on_task];
+  if (entry.woken.exchange(false, std::memory_order_acq_rel)) {
+    begin_task_poll(context.block_on_task, ticks, context.tid);
+    // Its polls have no visible end: with its first leaf it counts as waiting.
+    state_word(context.block_on_task).store(pack(ticks, TaskState::kWaiting), std::memory_order_release);
+  }
+  return context.block_on_task;
+}
+
+void end_block_on_task(const HookGuard& guard) {
+  ThreadContext& context = guard.context();
+  if (context.block_on_task != kNone) end_task(guard, context.block_on_task, context.block_on_id);
+  context.block_on_task = kNone;
+}
+
+void republish_tasks() {
+  const uint32_t used = g_segment.used(segment::kTasks);
+  uint64_t last_id = 0;
+  for (uint32_t slot = 0; slot < used; slot++) {
+    TaskEntry& entry = g_entries[slot];
+    const uint64_t id = entry.id.load(std::memory_order_relaxed);
+    if (id == 0) continue;
+    if (id > last_id) last_id = id;
+    // Polls on other threads ended with those threads; the forking thread's own are set by its frames.
+    publish(slot, id, pack(now(), TaskState::kWaiting));
+  }
+  g_segment.header().next_task_id = last_id + 1;
+}
+
+}  // namespace asynctrace::agent

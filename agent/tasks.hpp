@@ -1,0 +1,61 @@
+// Tasks: one record for each task seen, private and published side by side under the same slot number. All
+// functions may run in any thread; none allocates or blocks.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/segment_writer.hpp"
+#include "agent/thread_context.hpp"
+
+namespace asynctrace::agent {
+
+// The private half. `id` guards against a slot that was reused: 0 while free.
+struct TaskEntry {
+  std::atomic<uint64_t> id;
+  uint64_t header;
+  uint64_t created;
+  uint32_t polls;
+  uint32_t inexact_leaves;  // chain of leaves without an exact end, by LeafEntry::next; kNone: none
+  uint16_t poller;
+  segment::TaskKind kind;
+  std::atomic<bool> woken;  // kBlockOn: a waker was woken since its last poll
+};
+
+bool start_tasks();
+TaskEntry& task_entry(uint32_t slot);
+segment::Task& task_record(uint32_t slot);
+
+uint32_t find_task(uint64_t header);
+
+// Makes a record. kNone: no room (counted). For kTask only inside its poll.
+uint32_t add_task(const HookGuard& guard, segment::TaskKind kind, uint64_t address, uint16_t poller);
+
+// Ends a task: frees its inexact leaves and its slot. Does nothing if it has ended already: the end of one task
+// may be seen by two threads.
+void end_task(const HookGuard& guard, uint32_t slot, uint64_t id);
+
+// A poll begins; returns its number.
+uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid);
+
+// The poll that began at `began` is over, and left the task in `state`. Nothing happens if another thread has
+// changed the state since: a task can be woken and polled again before its last poll has returned.
+void end_task_poll(uint32_t slot, uint64_t began, uint64_t ticks, segment::TaskState state);
+
+// A waker was woken, or the runtime scheduled the task: waiting becomes scheduled.
+void mark_woken(uint32_t slot, uint64_t id);
+
+// See segment::Task::excess_references.
+void publish_references(uint32_t slot, int64_t excess);
+
+// The pseudo task for futures that this thread polls itself, made at first need; its slot, or kNone. Begins a
+// new poll if it was woken since the last leaf.
+uint32_t block_on_task(const HookGuard& guard, uint64_t ticks);
+
+// The context of a thread that is gone goes to another one: ends its pseudo task.
+void end_block_on_task(const HookGuard& guard);
+
+// Fills the segment of a forked child.
+void republish_tasks();
+
+}  // namespace asynctrace::agent

@@ -1,0 +1,104 @@
+// What the agent knows of the thread it runs in: the stack of poll roots, the thread's record in the segment,
+// stocks of free records. One pointer of initial-exec TLS; the rest is private memory, reused once its thread is
+// gone (noticed by its tid: there are no TLS destructors). Touched only by its own thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/index_pool.hpp"
+#include "agent/live.hpp"
+#include "common/segment.hpp"
+
+namespace asynctrace::agent {
+
+// Bounds a trace from above: one for each poll in progress, on the stack of the poll hook, linked to the poll
+// around it (tokio's trace::Frame).
+struct Frame {
+  Frame* parent;
+  uint64_t header;   // address of the polled task
+  uint64_t task_id;  // 0: no record could be had
+  uint64_t began;
+  uint32_t task;     // slot, kNone
+  uint32_t poll;     // number of this poll
+  uint32_t poller;   // index of its poll function
+};
+
+// A leaf that was begun or ended a moment ago in the current poll: a leaf that renews its waker in place does
+// both, in either order, and then keeps its waiting time.
+struct RecentLeaf {
+  uint64_t task_id;
+  uint64_t registered;
+  uint64_t since;
+  uint32_t leaf;
+  uint32_t stack;
+  uint32_t poll;
+};
+
+struct ThreadContext {
+  Frame* frame;         // innermost poll in progress
+  uint32_t generation;  // of the segment that `record` lies in
+  uint32_t tid;
+  segment::Thread* record;
+  std::atomic<bool> in_hook;  // a signal handler interrupted a hook of this thread
+  uint64_t joining;     // header of the task whose output is being asked for
+  RecentLeaf begun;
+  RecentLeaf ended;
+  uintptr_t stack_anchor;     // stands for the root where a stack has none
+  uint32_t block_on_task;     // slot of this thread's pseudo task, kNone; meaningful once `used`
+  uint64_t block_on_id;
+  bool used;                  // by an earlier thread, or by this one before a fork
+  IndexCache tasks;
+  IndexCache leaves;
+  alignas(16) unsigned char unwind_space[4096];  // cursor and registers of a walk: too large for a hook's stack
+};
+
+extern thread_local ThreadContext* t_context __attribute__((tls_model("initial-exec")));
+
+bool start_threads();
+ThreadContext* register_thread();
+
+// Null: not tracing, or no record left for this thread.
+inline ThreadContext* current_thread() {
+  if (!tracing()) return nullptr;
+  ThreadContext* context = t_context;
+  if (context != nullptr && context->generation == g_generation) [[likely]]
+    return context;
+  return register_thread();
+}
+
+// Drops roots below the stack pointer: their polls were left by an exception, longjmp or pthread_exit.
+inline void drop_dead_frames(ThreadContext& context, uintptr_t stack_pointer) {
+  while (context.frame != nullptr && reinterpret_cast<uintptr_t>(context.frame) < stack_pointer) [[unlikely]]
+    context.frame = context.frame->parent;
+}
+
+// Proof that no other hook of this thread is under way. A signal handler that finds one gets an empty guard
+// and must pass through.
+class HookGuard {
+ public:
+  explicit HookGuard(ThreadContext* context)
+      : context_(context != nullptr && !context->in_hook.load(std::memory_order_relaxed) ? context : nullptr) {
+    if (context_ == nullptr) return;
+    context_->in_hook.store(true, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  ~HookGuard() {
+    if (context_ == nullptr) return;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    context_->in_hook.store(false, std::memory_order_relaxed);
+  }
+  HookGuard(const HookGuard&) = delete;
+  HookGuard& operator=(const HookGuard&) = delete;
+
+  explicit operator bool() const { return context_ != nullptr; }
+  ThreadContext& context() const { return *context_; }
+
+ private:
+  ThreadContext* context_;
+};
+
+// The record of the poll in progress as others see it.
+void publish_frame(ThreadContext& context);
+
+}  // namespace asynctrace::agent

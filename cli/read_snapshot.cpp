@@ -1,0 +1,343 @@
+#include "cli/read_snapshot.hpp"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <fmt/format.h>
+
+#include "cli/process/proc.hpp"
+#include "cli/segment_file.hpp"
+#include "common/segment_reader.hpp"
+
+namespace asynctrace {
+namespace {
+
+constexpr int kRounds = 8;
+
+uint64_t clock_ns(clockid_t id) {
+  timespec t;
+  clock_gettime(id, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
+std::vector<std::string> split_arguments(std::string_view text) {
+  std::vector<std::string> arguments;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\0'), text.size());
+    arguments.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return arguments;
+}
+
+// Turns ticks into durations up to one moment.
+class Durations {
+ public:
+  Durations(const TickRate& rate, uint64_t end_ns) : rate_(rate), end_ns_(end_ns) {}
+  uint64_t since(uint64_t ticks) const {
+    const uint64_t ns = rate_.to_monotonic_ns(ticks);
+    return ns < end_ns_ ? end_ns_ - ns : 0;
+  }
+  uint64_t length(uint64_t ticks) const { return static_cast<uint64_t>(static_cast<double>(ticks) * rate_.ns_per_tick); }
+
+ private:
+  TickRate rate_;
+  uint64_t end_ns_;
+};
+
+// The agent's last pair of readings can be very close to its first; on the boot it was made in, now is a better one.
+TickRate refine(TickRate rate, [[maybe_unused]] bool same_boot) {
+#if defined(__x86_64__)
+  if (rate.kind == segment::ClockKind::kTsc && same_boot) {
+    const uint64_t ns = clock_ns(CLOCK_MONOTONIC);
+    const uint64_t ticks = __builtin_ia32_rdtsc();
+    if (ns > rate.ns0 && ticks > rate.ticks0)
+      rate.ns_per_tick = static_cast<double>(ns - rate.ns0) / static_cast<double>(ticks - rate.ticks0);
+  }
+#endif
+  return rate;
+}
+
+const char* off_reason(segment::OffReason reason) {
+  switch (reason) {
+    case segment::OffReason::kNoUnwinder: return "libunwind could not be loaded";
+    case segment::OffReason::kNoRoom: return "no room for its records";
+    default: return "it found an inconsistency and turned itself off";
+  }
+}
+
+// One task and its leaves as found by one look at the segment.
+struct RawTask {
+  segment::Task task;
+  std::vector<segment::Leaf> leaves;
+  bool settled = false;
+};
+
+bool same_moment(const segment::Task& a, const segment::Task& b) {
+  return a.id == b.id && a.state == b.state && a.polls == b.polls;
+}
+
+// Tasks change while they are read. A task counts as read when it was in the same state before and after its leaves
+// were; the rest is read again, and what never settles is marked.
+class TaskReader {
+ public:
+  explicit TaskReader(const SegmentReader& reader) : reader_(reader) {}
+
+  std::vector<RawTask> read() {
+    for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++) add(slot);
+    for (int round = 0; round < kRounds && read_leaves(); round++) {
+    }
+    std::erase_if(tasks_, [](const RawTask& raw) { return raw.task.id == 0; });
+    std::sort(tasks_.begin(), tasks_.end(), [](const RawTask& a, const RawTask& b) { return a.task.id < b.task.id; });
+    return std::move(tasks_);
+  }
+
+ private:
+  void add(uint32_t slot) {
+    const auto task = reader_.task(slot);
+    if (!task) return;
+    by_id_.emplace(task->id, tasks_.size());
+    tasks_.push_back({*task, {}, false});
+    slots_.push_back(slot);
+  }
+
+  // True: some task changed meanwhile and wants another look.
+  bool read_leaves() {
+    for (uint32_t index = 0; index < reader_.used(segment::kLeaves); index++) {
+      const auto leaf = reader_.leaf(index);
+      if (!leaf) continue;
+      const auto found = by_id_.find(leaf->task);
+      if (found == by_id_.end()) continue;
+      RawTask& raw = tasks_[found->second];
+      if (!raw.settled) raw.leaves.push_back(*leaf);
+    }
+    bool again = false;
+    for (size_t i = 0; i < tasks_.size(); i++) {
+      RawTask& raw = tasks_[i];
+      if (raw.settled) continue;
+      const auto now = reader_.task(slots_[i]);
+      if (!now || now->id != raw.task.id) {
+        raw.task.id = 0;  // it ended while it was read
+        raw.settled = true;
+        continue;
+      }
+      raw.settled = same_moment(raw.task, *now);
+      raw.task = *now;
+      if (raw.settled) continue;
+      again = true;
+      last_leaves_.insert_or_assign(i, std::move(raw.leaves));
+      raw.leaves.clear();
+    }
+    if (!again) return false;
+    if (++rounds_ == kRounds)
+      for (size_t i = 0; i < tasks_.size(); i++)
+        if (!tasks_[i].settled) tasks_[i].leaves = std::move(last_leaves_[i]);
+    return true;
+  }
+
+  const SegmentReader& reader_;
+  std::vector<RawTask> tasks_;
+  std::vector<uint32_t> slots_;
+  std::unordered_map<uint64_t, size_t> by_id_;
+  std::unordered_map<size_t, std::vector<segment::Leaf>> last_leaves_;
+  int rounds_ = 0;
+};
+
+class Builder {
+ public:
+  Builder(const SegmentFile& file, const ReadOptions& options)
+      : reader_(file.reader()), header_(reader_.header()), options_(options),
+        durations_(rate(), 0) {}
+
+  Snapshot build() {
+    const uint64_t started = clock_ns(CLOCK_MONOTONIC);
+    snapshot_.captured_realtime_ns = static_cast<int64_t>(clock_ns(CLOCK_REALTIME));
+    durations_ = Durations(rate(), end_of_time(started));
+    const std::vector<RawTask> tasks = TaskReader(reader_).read();
+    snapshot_.process = process_info();
+    read_modules();
+    read_threads();
+    for (const RawTask& raw : tasks) add_task(raw);
+    link_joins();
+    read_losses();
+    snapshot_.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
+    return std::move(snapshot_);
+  }
+
+ private:
+  bool lives() const { return options_.state == ProcessState::kRunning; }
+  TickRate rate() const {
+    return refine(reader_.clock(), boot_id() == std::string_view(header_.boot_id, strnlen(header_.boot_id, sizeof(header_.boot_id))));
+  }
+
+  // A thread leaves no word when it ends. In another pid namespace thread ids mean nothing to us.
+  bool thread_has_ended(uint32_t tid) const {
+    if (!lives() || options_.pid == 0 || options_.pid != header_.pid) return false;
+    return access(fmt::format("/proc/{}/task/{}", options_.pid, tid).c_str(), F_OK) != 0;
+  }
+
+  uint64_t end_of_time(uint64_t now) {
+    if (lives()) return now;
+    if (options_.died_at_ns != 0) return options_.died_at_ns;
+    snapshot_.durations_at_least = true;
+    uint64_t last = header_.last_event;
+    for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++)
+      if (const auto task = reader_.task(slot)) last = std::max(last, task->state >> 2);
+    return rate().to_monotonic_ns(last);
+  }
+
+  ProcessInfo process_info() const {
+    ProcessInfo info;
+    info.pid = header_.pid;
+    info.exe = reader_.string(header_.exe);
+    info.cmdline = split_arguments(reader_.string(header_.cmdline));
+    info.start_realtime_ns = static_cast<int64_t>(header_.clock.realtime0);
+    info.state = options_.state;
+    return info;
+  }
+
+  void read_modules() {
+    for (uint32_t i = 0; i < reader_.used(segment::kModules); i++) {
+      const auto module = reader_.module(i);
+      if (!module) continue;
+      Module out;
+      out.path = reader_.string(module->path);
+      out.build_id.assign(module->build_id, module->build_id + module->build_id_size);
+      out.bias = module->bias;
+      out.start = module->start;
+      out.end = module->end;
+      snapshot_.modules.push_back(std::move(out));
+    }
+  }
+
+  void read_threads() {
+    for (uint32_t i = 0; i < reader_.used(segment::kThreads); i++) {
+      const auto thread = reader_.thread(i);
+      if (!thread || thread_has_ended(thread->tid)) continue;
+      Thread out;
+      out.tid = thread->tid;
+      out.name.assign(thread->name, strnlen(thread->name, sizeof(thread->name)));
+      if (thread->task != 0) out.task = thread->task;
+      if (thread->outer_task != 0) out.outer_task = thread->outer_task;
+      const bool parked = thread->state == segment::ThreadState::kParked;
+      out.state = parked ? ThreadState::kParked : thread->task != 0 ? ThreadState::kPolling : ThreadState::kOther;
+      out.in_state_ns = durations_.since(out.state == ThreadState::kPolling ? thread->poll_since : thread->state_since);
+      snapshot_.threads.push_back(std::move(out));
+    }
+  }
+
+  std::optional<uint32_t> stack(uint32_t number) {
+    if (number == segment::kNoStack) return {};
+    const auto [found, is_new] = stack_numbers_.try_emplace(number);
+    if (is_new) {
+      if (const auto view = reader_.stack(number)) {
+        found->second = static_cast<uint32_t>(snapshot_.stacks.size());
+        snapshot_.stacks.push_back({{view->pcs.begin(), view->pcs.end()},
+                                    (view->flags & segment::kTruncated) != 0,
+                                    (view->flags & segment::kIncomplete) != 0,
+                                    (view->flags & segment::kNoRoot) != 0});
+      }
+    }
+    return found->second;
+  }
+
+  void add_task(const RawTask& raw) {
+    const segment::Task& in = raw.task;
+    Task out;
+    out.id = in.id;
+    out.address = in.address;
+    out.kind = in.kind;
+    if (const auto poller = in.poller != segment::kNoPoller ? reader_.poller(in.poller) : std::nullopt) {
+      out.runtime = poller->runtime;
+      out.poll_function = poller->address;
+    }
+    out.state = static_cast<TaskState>(in.state & 3);
+    out.nests_polls = (in.flags & segment::kNestsPolls) != 0;
+    out.torn = !raw.settled;
+    out.created_ns = durations_.since(in.created);
+    out.in_state_ns = durations_.since(in.state >> 2);
+    out.busy_ns = durations_.length(in.busy);
+    out.max_poll_ns = durations_.length(in.max_poll);
+    out.polls = in.polls;
+    out.wakes = in.wakes;
+    if (in.last_tid != 0) out.last_poll_tid = in.last_tid;
+    for (const segment::Leaf& leaf : raw.leaves) add_leaf(in, leaf, out);
+    out.stuck = raw.settled && out.state == TaskState::kWaiting && out.leaves.empty() &&
+                (in.flags & segment::kReferencesKnown) != 0 && in.excess_references == 0;
+    // A thread that once waited in a block_on keeps its pseudo task.
+    if (in.kind == TaskKind::kBlockOn && out.leaves.empty()) return;
+    snapshot_.tasks.push_back(std::move(out));
+  }
+
+  void add_leaf(const segment::Task& task, const segment::Leaf& in, Task& out) {
+    Leaf leaf;
+    leaf.stack = stack(in.stack);
+    leaf.waiting_ns = durations_.since(in.since);
+    leaf.registered = in.registered;
+    leaf.own_waker = (in.flags & segment::kOwnWaker) != 0;
+    leaf.exact_end = (in.flags & segment::kNoExactEnd) == 0;
+    // A leaf that its task did not renew in its last poll may be a waker that outlived its await. A combinator's
+    // waker is renewed only when the combinator polls that child.
+    leaf.confirmed = !leaf.own_waker || in.poll == task.polls;
+    leaf.joins_address = in.joins;
+    out.leaves.push_back(leaf);
+  }
+
+  void link_joins() {
+    std::unordered_map<uint64_t, uint64_t> id_at;
+    for (const Task& task : snapshot_.tasks)
+      if (task.kind == TaskKind::kTask) id_at.emplace(task.address, task.id);
+    for (Task& task : snapshot_.tasks)
+      for (Leaf& leaf : task.leaves)
+        if (const auto found = id_at.find(leaf.joins_address); found != id_at.end()) leaf.joins_task = found->second;
+  }
+
+  void read_losses() {
+    Lost& lost = snapshot_.lost;
+    lost.leaves = reader_.counter(segment::kLostLeaves);
+    lost.tasks = reader_.counter(segment::kLostTasks);
+    lost.stacks = reader_.counter(segment::kLostStacks);
+    lost.threads = reader_.counter(segment::kLostThreads);
+    lost.unwind_failed = reader_.counter(segment::kUnwindFailed);
+    lost.self_waking_stacks = reader_.counter(segment::kSelfWakingStacks);
+    lost.tables_off = reader_.counter(segment::kTablesOff);
+    if (header_.state == segment::AgentState::kOff) snapshot_.agent_off_reason = off_reason(header_.off_reason);
+  }
+
+  const SegmentReader& reader_;
+  const segment::Header header_;
+  const ReadOptions options_;
+  Durations durations_;
+  Snapshot snapshot_;
+  std::unordered_map<uint32_t, std::optional<uint32_t>> stack_numbers_;
+};
+
+}  // namespace
+
+Result<SegmentSummary> read_summary(const std::string& path) {
+  auto file = SegmentFile::open(path);
+  if (!file) return tl::unexpected(file.error());
+  const segment::Header header = file->reader().header();
+  SegmentSummary summary;
+  summary.pid = header.pid;
+  summary.start_time = header.start_time;
+  summary.boot_id.assign(header.boot_id, strnlen(header.boot_id, sizeof(header.boot_id)));
+  summary.exe = file->reader().string(header.exe);
+  summary.cmdline = split_arguments(file->reader().string(header.cmdline));
+  summary.start_realtime_ns = static_cast<int64_t>(header.clock.realtime0);
+  summary.exited = header.state == segment::AgentState::kExited;
+  return summary;
+}
+
+Result<Snapshot> read_snapshot(const std::string& path, const ReadOptions& options) {
+  auto file = SegmentFile::open(path);
+  if (!file) return tl::unexpected(file.error());
+  return Builder(*file, options).build();
+}
+
+}  // namespace asynctrace
