@@ -171,7 +171,11 @@ void Supervisor::follow_terminal_stop() {
   if (!terminal_stop_ || !target_stopped_) return;
   terminal_stop_ = target_stopped_ = false;
   ::kill(::getpid(), SIGSTOP);
-  ::kill(target_, SIGCONT);
+  // A shell's fg continues the whole group. What is still stopped was left to us, unless Ctrl-Z came again.
+  sigset_t pending;
+  ::sigpending(&pending);
+  auto stat = read_stat(target_);
+  if (stat && stat->state == 'T' && sigismember(&pending, SIGTSTP) == 0) ::kill(target_, SIGCONT);
 }
 
 void Supervisor::end_tree(Clock::duration grace) {
