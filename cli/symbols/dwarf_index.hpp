@@ -42,6 +42,8 @@ class DwarfIndex {
   std::vector<SourceFrame> lookup(uint64_t address);
   // The function around `address`, inlined calls ignored, with the place of its declaration. Empty: unknown.
   std::vector<SourceFrame> function_at(uint64_t address);
+  // Some units stand in .dwo files that are not where the compiler put them; their addresses stay unknown.
+  bool lacks_split_units() const;
 
  private:
   struct Impl;

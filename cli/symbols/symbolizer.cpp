@@ -62,7 +62,8 @@ struct LoadedModule {
     }
     if (named + nameless > described) {
       return {MissingReason::kNoDebugInfo,
-              fmt::format("{}: no debug info for {} of {} addresses", module.path, named + nameless, all)};
+              fmt::format("{}: no debug info for {} of {} addresses{}", module.path, named + nameless, all,
+                          dwarf && dwarf->lacks_split_units() ? ", its .dwo files are missing" : "")};
     }
     return {};
   }

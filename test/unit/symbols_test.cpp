@@ -5,74 +5,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <map>
 #include <random>
 #include <sstream>
 
 #include "cli/symbols/debug_file.hpp"
 #include "cli/symbols/elf_file.hpp"
-#include "cli/symbols/range_map.hpp"
+#include "test/unit/fixtures/fixtures.hpp"
 
 namespace asynctrace {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::HasSubstr;
-
-constexpr uint64_t kBias = 0x550000000000;
-constexpr uint64_t kSize = 0x1000000;
-
-std::string fixture(const std::string& name) { return std::string(FIXTURES) + '/' + name; }
-
-// Runs a fixture: label -> address in its file.
-std::map<std::string, uint64_t> addresses(const std::string& name) {
-  std::map<std::string, uint64_t> result;
-  FILE* pipe = popen(fixture(name).c_str(), "r");
-  std::array<char, 32> label{};
-  unsigned long address = 0;
-  while (pipe != nullptr && std::fscanf(pipe, "%31s %lx", label.data(), &address) == 2) {
-    result[label.data()] = address;
-  }
-  EXPECT_EQ(pipe == nullptr ? -1 : pclose(pipe), 0) << name;
-  return result;
-}
-
-struct Place {
-  std::string file;
-  uint32_t line = 0;
-  uint32_t first_column = 0;  // of its code
-  uint32_t last_column = 0;
-};
-
-Place marked(const std::string& source, const std::string& mark) {
-  Place place{std::string(FIXTURE_SOURCES) + '/' + source, 0, 0, 0};
-  std::ifstream in(place.file);
-  std::string text;
-  for (uint32_t line = 1; std::getline(in, text); ++line) {
-    const size_t at = text.find("mark: " + mark);
-    if (at == std::string::npos) continue;
-    const std::string rest = text.substr(at + 6 + mark.size());
-    if (!rest.empty() && rest != " */") continue;
-    place.line = line;
-    place.first_column = static_cast<uint32_t>(text.find_first_not_of(' ') + 1);
-    place.last_column = static_cast<uint32_t>(text.find(';') + 1);
-  }
-  EXPECT_NE(place.line, 0u) << source << ": no mark " << mark;
-  return place;
-}
-
-Module module_at(const std::string& path, uint64_t bias = kBias) {
-  Module module;
-  module.path = path;
-  module.bias = bias;
-  module.start = bias;
-  module.end = bias + kSize;
-  return module;
-}
 
 std::vector<Frame> resolve(const Module& module, uint64_t file_address) {
   Symbolizer symbolizer({&module, 1});
@@ -135,6 +78,17 @@ TEST_P(EveryForm, LocalAndNestedFunctionsHaveNames) {
   expect_at(nested[0], marked("chain.cpp", "nested"));
 }
 
+TEST_P(EveryForm, AnInlinedLocalFunctionIsQualified) {
+  const auto frames = resolve(module_at(fixture(GetParam())), addresses(GetParam()).at("hidden"));
+  ASSERT_EQ(frames.size(), 2u);
+  // gcc gives it no linkage name, so that its parameters are unknown.
+  EXPECT_THAT(frames[0].function, testing::StartsWith("chain::(anonymous namespace)::hidden"));
+  EXPECT_TRUE(frames[0].raw.empty() || frames[0].function.ends_with("hidden(int)"));
+  EXPECT_EQ(frames[0].debug_name, "hidden");
+  expect_at(frames[0], marked("chain.cpp", "hidden"));
+  expect_at(frames[1], marked("chain.cpp", "shown"));
+}
+
 TEST_P(EveryForm, AnEntryIsOneFrameAtItsDeclaration) {
   const auto at = addresses(GetParam());
   const Module module = module_at(fixture(GetParam()));
@@ -186,6 +140,20 @@ TEST(Symbols, ASymbolTableAloneGivesOneNamedFrame) {
   const auto status = status_after(module, {at.at("inlined"), at.at("local")});
   EXPECT_EQ(status.reason, MissingReason::kNoDebugInfo);
   EXPECT_EQ(status.detail, module.path + ": no debug info for 2 of 2 addresses");
+}
+
+TEST(Symbols, WithoutItsSplitUnitsALineIsNotGuessed) {
+  const Scratch scratch;  // libdw looks beside the program, too
+  const uint64_t address = addresses("chain_split_lost").at("inlined");
+  fs::copy_file(fixture("chain_split_lost"), scratch.path / "chain");
+  const Module module = module_at(scratch.path / "chain");
+  const auto frames = resolve(module, address);
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].function, "chain::outer(int)");
+  EXPECT_EQ(frames[0].line, 0u);
+  const auto status = status_after(module, {address});
+  EXPECT_EQ(status.reason, MissingReason::kNoDebugInfo);
+  EXPECT_EQ(status.detail, module.path + ": no debug info for 1 of 1 addresses, its .dwo files are missing");
 }
 
 TEST(Symbols, AStrippedFileSaysSo) {
@@ -260,64 +228,6 @@ TEST(Symbols, EachAddressIsResolvedOnce) {
   EXPECT_EQ(symbolizer.frames().size(), count);
 }
 
-TEST(Symbols, OfSeveralSymbolsTheBestNameWins) {
-  auto file = ElfFile::open(fixture("plain_c"));
-  ASSERT_TRUE(file.has_value()) << file.error();
-  const uint64_t at = addresses("plain_c").at("names");
-  const auto name = [&](uint64_t address) -> std::string {
-    const auto symbol = (*file)->symbol_at(address);
-    return symbol ? std::string(symbol->name) : "";
-  };
-  EXPECT_EQ(name(at), "wide");
-  EXPECT_EQ(name(at + 3), "wide");
-  EXPECT_EQ(name(at + 5), "weak_long");
-  EXPECT_EQ(name(at + 8), "unsized");
-  EXPECT_EQ(name(at + 15), "unsized");
-  EXPECT_EQ(name(at + 16), "last");
-  EXPECT_EQ(name(at + 20), "");
-  EXPECT_EQ(name(0), "");
-}
-
-// A directory of its own, gone at the end.
-struct Scratch {
-  fs::path path;
-  Scratch() {
-    std::string name = (fs::temp_directory_path() / "symbols_test.XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Scratch() { fs::remove_all(path); }
-};
-
-TEST(Symbols, SeparateDebugFilesAreFoundInEachPlace) {
-  const Scratch scratch;
-  const fs::path app = scratch.path / "app/chain";
-  const fs::path root = scratch.path / "debug";
-  fs::create_directories(app.parent_path());
-  fs::copy_file(fixture("chain_separate"), app);
-  auto file = ElfFile::open(app);
-  ASSERT_TRUE(file.has_value()) << file.error();
-  ASSERT_EQ((*file)->debug_link(), "chain_separate.debug");
-  EXPECT_EQ(find_debug_file(**file, root), nullptr);
-
-  const std::string id = hex((*file)->build_id());
-  const fs::path real = fs::canonical(app.parent_path());
-  const fs::path places[] = {root.string() + real.string() + "/chain_separate.debug",
-                             real / ".debug/chain_separate.debug", real / "chain_separate.debug",
-                             root / ".build-id" / id.substr(0, 2) / (id.substr(2) + ".debug")};
-  for (const fs::path& place : places) {  // from the last resort to the first choice
-    fs::create_directories(place.parent_path());
-    fs::copy_file(fixture("chain_separate.debug"), place);
-    const auto found = find_debug_file(**file, root);
-    ASSERT_NE(found, nullptr) << place;
-    EXPECT_EQ(found->path(), place);
-  }
-
-  for (const fs::path& place : places) {
-    fs::copy_file(fixture("chain_dwarf4"), place, fs::copy_options::overwrite_existing);
-  }
-  EXPECT_EQ(find_debug_file(**file, root), nullptr) << "another build's debug file was taken";
-}
-
 std::string contents(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
@@ -361,31 +271,6 @@ TEST(Symbols, RandomBytesDoNoHarm) {
     for (int k = 0; k < 40; ++k) damaged[random() % damaged.size()] = static_cast<char>(random());
     expect_survives(scratch.path / "damaged", damaged, address);
   }
-}
-
-TEST(RangeMap, TheShortestOfOverlappingRangesWins) {
-  RangeMap map;
-  map.add(10, 50, 1);
-  map.add(20, 30, 2);
-  map.add(25, 60, 3);
-  map.add(70, 80, 5);
-  map.add(70, 80, 4);
-  map.add(90, 90, 6);
-  map.add(95, 94, 7);
-  map.seal();
-  const auto at = [&](uint64_t address) { return map.find(address).value_or(0); };
-  EXPECT_EQ(at(9), 0u);
-  EXPECT_EQ(at(10), 1u);
-  EXPECT_EQ(at(20), 2u);
-  EXPECT_EQ(at(29), 2u);
-  EXPECT_EQ(at(30), 3u);
-  EXPECT_EQ(at(49), 3u);
-  EXPECT_EQ(at(59), 3u);
-  EXPECT_EQ(at(60), 0u);
-  EXPECT_EQ(at(70), 4u);
-  EXPECT_EQ(at(80), 0u);
-  EXPECT_EQ(at(90), 0u);
-  EXPECT_EQ(at(95), 0u);
 }
 
 }  // namespace
