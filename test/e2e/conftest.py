@@ -118,7 +118,9 @@ def traced(path, *arguments, segment_dir, by="run"):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE if process.stdin.closed else 0)
         kill_group(process)
-        process.communicate()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 def user_place(dump, stack):
@@ -142,6 +144,7 @@ def confirmed_places(dump):
     )
 
 
-def explain(expected, found):
-    """The difference of two counters, for an assertion's message."""
-    return {"missing": dict(expected - found), "too many": dict(found - expected)}
+def differences(expected, found):
+    """Of two counters; empty if they are equal."""
+    missing = [f"missing: {place} x {n}" for place, n in (expected - found).items()]
+    return sorted(missing + [f"too many: {place} x {n}" for place, n in (found - expected).items()])

@@ -2,9 +2,11 @@
 //! pair wake each other for ever. A dump may never show a task on another lane's line. The task's type
 //! names its lane independently of where it waits. Arguments: tasks, multi or current.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
 use tokio::sync::Notify;
+
+static ENTERED: AtomicUsize = AtomicUsize::new(0);
 
 struct Link {
     me: Arc<Notify>,
@@ -15,7 +17,9 @@ struct Link {
 impl Link {
     // Each lane passes another number, or the compiler would merge their functions into one.
     fn wake_peer(&self, line: u32) {
-        self.line.store(line, Ordering::Relaxed);
+        if self.line.swap(line, Ordering::Relaxed) == 0 {
+            ENTERED.fetch_add(1, Ordering::Relaxed);
+        }
         self.peer.notify_one();
     }
 }
@@ -117,6 +121,9 @@ async fn run(tasks: usize) {
         let (me, peer) = (bells[task].clone(), bells[task ^ 1].clone());
         (lane.spawn)(Link { me, peer, line: AtomicU32::new(0) });
         println!("TASKLINE {task} {} {}", lane.line, lane.name);
+    }
+    while ENTERED.load(Ordering::Relaxed) < tasks {
+        tokio::task::yield_now().await;
     }
     targets::ready();
     std::future::pending().await
