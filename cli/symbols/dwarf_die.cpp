@@ -29,16 +29,18 @@ bool is_scope(int tag) {
     case DW_TAG_class_type:
     case DW_TAG_interface_type:
     case DW_TAG_union_type:
-    case DW_TAG_enumeration_type: return true;
-    default: return false;
+    case DW_TAG_enumeration_type:
+      return true;
+    default:
+      return false;
   }
 }
 
 uint32_t number(Dwarf_Die* die, unsigned attribute, bool through_origin) {
   Dwarf_Attribute found;
   Dwarf_Word value = 0;
-  const auto* at = through_origin ? dwarf_attr_integrate(die, attribute, &found)
-                                  : dwarf_attr(die, attribute, &found);
+  const auto* at =
+      through_origin ? dwarf_attr_integrate(die, attribute, &found) : dwarf_attr(die, attribute, &found);
   if (at == nullptr || dwarf_formudata(&found, &value) != 0 || value > INT32_MAX) return 0;
   return static_cast<uint32_t>(value);
 }
@@ -59,7 +61,8 @@ std::string absolute(const char* path, Dwarf_Die* unit) {
 std::string file_of(Dwarf_Die* die, unsigned attribute) {
   Dwarf_Attribute found;
   Dwarf_Word index = 0;
-  if (dwarf_attr_integrate(die, attribute, &found) == nullptr || dwarf_formudata(&found, &index) != 0) return {};
+  if (dwarf_attr_integrate(die, attribute, &found) == nullptr || dwarf_formudata(&found, &index) != 0)
+    return {};
   Dwarf_Die unit;
   Dwarf_Files* files = nullptr;
   size_t count = 0;
@@ -90,8 +93,10 @@ bool is_c(Dwarf_Die* unit) {
     case DW_LANG_C89:
     case DW_LANG_C99:
     case DW_LANG_C11:
-    case DW_LANG_Mips_Assembler: return true;
-    default: return false;
+    case DW_LANG_Mips_Assembler:
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -54,7 +54,8 @@ struct DwarfIndex::Impl {
     for (Dwarf_CU* next; dwarf_get_units(dwarf, unit, &next, nullptr, &type, &die, &split) == 0;) {
       unit = next;
       if (type != DW_UT_compile && type != DW_UT_skeleton) continue;
-      // A skeleton alone has lines but no functions: a line from an inlined call would look like its caller's.
+      // A skeleton alone has lines but no functions: a line from an inlined call would look like its
+      // caller's.
       const bool skeleton = type == DW_UT_skeleton;
       if (skeleton && dwarf_tag(&split) != DW_TAG_compile_unit) {
         lacks_split_units = true;
@@ -145,8 +146,8 @@ struct DwarfIndex::Impl {
   }
 
   void set_line(Unit& unit, uint64_t address, SourceFrame& frame) {
-    // libdw sorts the lines of a unit by address. Dropped functions start at 0 or so; where a long one reaches
-    // into the code, a line may belong to either.
+    // libdw sorts the lines of a unit by address. Dropped functions start at 0 or so; where a long one
+    // reaches into the code, a line may belong to either.
     if (unit.dropped.find(address)) return;
     Dwarf_Line* row = dwarf_getsrc_die(&unit.lines, address);
     if (row == nullptr) return;
@@ -171,7 +172,9 @@ std::unique_ptr<DwarfIndex> DwarfIndex::open(Elf* elf, std::function<bool(uint64
   return std::unique_ptr<DwarfIndex>(new DwarfIndex(std::move(impl)));
 }
 
-bool DwarfIndex::lacks_split_units() const { return impl_->lacks_split_units; }
+bool DwarfIndex::lacks_split_units() const {
+  return impl_->lacks_split_units;
+}
 
 std::vector<SourceFrame> DwarfIndex::lookup(uint64_t address) {
   const auto found = impl_->unit_ranges.find(address);

@@ -17,8 +17,8 @@
 namespace asynctrace {
 
 struct FunctionName {
-  std::string function;    // demangled linkage name, else scopes and name: "crate::module::name"; "" if unknown
-  std::string raw;         // linkage name; "" if unknown
+  std::string function;  // demangled linkage name, else scopes and name: "crate::module::name"; "" if unknown
+  std::string raw;       // linkage name; "" if unknown
   std::string debug_name;  // DW_AT_name; "" if unknown
 };
 

@@ -79,9 +79,8 @@ struct Symbolizer::Impl {
   std::unordered_map<uint64_t, uint32_t> functions;
 
   std::optional<uint32_t> module_at(uint64_t address) const {
-    const auto next = std::upper_bound(by_start.begin(), by_start.end(), address, [&](uint64_t a, uint32_t i) {
-      return a < modules[i].module.start;
-    });
+    const auto next = std::upper_bound(by_start.begin(), by_start.end(), address,
+                                       [&](uint64_t a, uint32_t i) { return a < modules[i].module.start; });
     if (next == by_start.begin() || address >= modules[*std::prev(next)].module.end) return std::nullopt;
     return *std::prev(next);
   }
@@ -123,8 +122,8 @@ struct Symbolizer::Impl {
     return result;
   }
 
-  // gcc leaves the linkage name of local functions out of the debug info; the symbol table has it. A name that
-  // is not mangled says less than the qualified one.
+  // gcc leaves the linkage name of local functions out of the debug info; the symbol table has it. A name
+  // that is not mangled says less than the qualified one.
   static void add_symbol(LoadedModule& module, uint64_t address, Frame& frame) {
     const auto symbol = module.symbol_source().symbol_at(address);
     if (!symbol) return;
@@ -153,7 +152,8 @@ std::span<const uint32_t> Symbolizer::resolve_return_address(uint64_t pc) {
   const auto [entry, added] = impl_->return_addresses.try_emplace(pc);
   if (added) {
     // The call is the instruction before; the one at `pc` may belong to another line or function.
-    for (Frame& frame : impl_->resolve(pc, pc - 1, false)) entry->second.push_back(impl_->add(std::move(frame)));
+    for (Frame& frame : impl_->resolve(pc, pc - 1, false))
+      entry->second.push_back(impl_->add(std::move(frame)));
   }
   return entry->second;
 }
@@ -164,7 +164,9 @@ uint32_t Symbolizer::resolve_function(uint64_t address) {
   return entry->second;
 }
 
-const std::vector<Frame>& Symbolizer::frames() const { return impl_->frames; }
+const std::vector<Frame>& Symbolizer::frames() const {
+  return impl_->frames;
+}
 
 ModuleStatus Symbolizer::status(uint32_t index) const {
   return index < impl_->modules.size() ? impl_->modules[index].status() : ModuleStatus{};

@@ -14,7 +14,8 @@ TEST(Demangle, RustAndCppNames) {
       {"_ZN2t15joins28_$u7b$$u7b$closure$u7d$$u7d$17h25c7d2af286a01e6E", "t1::joins::{{closure}}"},
       {"_ZN62_$LT$$RF$mut$u20$F$u20$as$u20$core..future..future..Future$GT$4poll17h23c2ee76417dca61E",
        "<&mut F as core::future::future::Future>::poll"},
-      {"_ZN97_$LT$core..future..from_generator..GenFuture$LT$T$GT$$u20$as$u20$core..future..future..Future$GT$"
+      {"_ZN97_$LT$core..future..from_generator..GenFuture$LT$T$GT$$u20$as$u20$core..future..future..Future$"
+       "GT$"
        "4poll17h540e4afdbb744b7eE.llvm.14033236432030592649",
        "<core::future::from_generator::GenFuture<T> as core::future::future::Future>::poll"},
       // Rust, v0

@@ -25,6 +25,9 @@ TEST(ElfFile, OfSeveralSymbolsTheBestNameWins) {
   EXPECT_EQ(name(at + 15), "unsized");
   EXPECT_EQ(name(at + 16), "last");
   EXPECT_EQ(name(at + 20), "");
+  EXPECT_EQ(name(at + 27), "enclosing");
+  EXPECT_EQ(name(at + 29), "enclosed");
+  EXPECT_EQ(name(at + 31), "enclosing");
   EXPECT_EQ(name(0), "");
 }
 
