@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -75,7 +76,9 @@ int SegmentWriter::open_file(const Config& config, char* path, size_t path_size)
   read_exe_path(exe, sizeof(exe));
   const char* base = strrchr(exe, '/');
   base = base != nullptr ? base + 1 : exe;
-  const SegmentName name{base, static_cast<uint32_t>(getpid()), config.run_id, now() ^ monotonic_ns()};
+  uint64_t nonce = 0;
+  if (getrandom(&nonce, sizeof(nonce), GRND_NONBLOCK) != sizeof(nonce)) nonce = monotonic_ns();
+  const SegmentName name{base, static_cast<uint32_t>(getpid()), config.run_id, nonce};
   if (config.output != nullptr) return open_output(config.output, name, path, path_size);
   char directory[4096];
   if (!choose_segment_dir(config.directory, directory, sizeof(directory))) return -1;

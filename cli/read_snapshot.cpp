@@ -211,6 +211,10 @@ class Builder {
       out.bias = module->bias;
       out.start = module->start;
       out.end = module->end;
+      if (out.path.ends_with(segment::kAgentLibrary)) {
+        agent_start_ = out.start;
+        agent_end_ = out.end;
+      }
       snapshot_.modules.push_back(std::move(out));
     }
   }
@@ -231,13 +235,21 @@ class Builder {
     }
   }
 
+  // The agent's own hooks stand between the frames of a join.
+  std::vector<uint64_t> without_agent(std::span<const uint64_t> pcs) const {
+    std::vector<uint64_t> kept;
+    for (const uint64_t pc : pcs)
+      if (pc <= agent_start_ || pc > agent_end_) kept.push_back(pc);
+    return kept;
+  }
+
   std::optional<uint32_t> stack(uint32_t number) {
     if (number == segment::kNoStack) return {};
     const auto [found, is_new] = stack_numbers_.try_emplace(number);
     if (is_new) {
       if (const auto view = reader_.stack(number)) {
         found->second = static_cast<uint32_t>(snapshot_.stacks.size());
-        snapshot_.stacks.push_back({{view->pcs.begin(), view->pcs.end()},
+        snapshot_.stacks.push_back({without_agent(view->pcs),
                                     (view->flags & segment::kTruncated) != 0,
                                     (view->flags & segment::kIncomplete) != 0,
                                     (view->flags & segment::kNoRoot) != 0});
@@ -314,6 +326,8 @@ class Builder {
   const ReadOptions options_;
   Durations durations_;
   Snapshot snapshot_;
+  uint64_t agent_start_ = 0;
+  uint64_t agent_end_ = 0;
   std::unordered_map<uint32_t, std::optional<uint32_t>> stack_numbers_;
 };
 

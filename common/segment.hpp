@@ -32,6 +32,7 @@ inline constexpr char kMagic[8] = {'A', 'T', 'R', 'A', 'C', 'E', '\n', '\x1a'};
 inline constexpr uint32_t kVersion = 1;
 inline constexpr uint64_t kPage = 4096;
 inline constexpr const char* kFileSuffix = ".atrace";
+inline constexpr const char* kAgentLibrary = "libasynctrace-agent.so";
 
 // Where the pieces are. `used` is a high-water mark, stored with release after the item is complete enough
 // to be read (items carry their own guard from then on).

@@ -13,6 +13,7 @@
 
 #include "agent/modules.hpp"
 #include "agent/patch.hpp"
+#include "common/segment.hpp"
 
 namespace asynctrace::agent {
 namespace {
@@ -35,12 +36,18 @@ static_assert(sizeof(unw_cursor_t) + sizeof(unw_context_t) <= kUnwindSpace);
 struct Bounds {
   uint64_t low;
   uint64_t high;
+  uint64_t space;  // the registers that the walk starts from
 };
 thread_local Bounds t_walked_stack __attribute__((tls_model("initial-exec")));
 
+// It asks by pages, and a page that begins before a known range may hold the first part of it.
 bool can_read(const void* memory) {
   const auto address = reinterpret_cast<uint64_t>(memory);
-  return (address >= t_walked_stack.low && address < t_walked_stack.high) || find_module(address) != nullptr;
+  const uint64_t end_of_page = address | (segment::kPage - 1);
+  const Bounds& stack = t_walked_stack;
+  return (end_of_page >= stack.low && address < stack.high) ||
+         (end_of_page >= stack.space && address < stack.space + kUnwindSpace) || find_module(address) != nullptr ||
+         find_module(end_of_page) != nullptr;
 }
 
 int no_pipe(int* ends, int) { return ends[0] = ends[1] = -1, 0; }
@@ -137,7 +144,8 @@ bool start_unwinder() {
 
 Walk walk_stack(void* space, uint64_t caller_sp, uint64_t root, uint64_t stack_end,
                 std::span<WalkedFrame> frames) {
-  t_walked_stack = {reinterpret_cast<uint64_t>(__builtin_frame_address(0)), stack_end};
+  t_walked_stack = {reinterpret_cast<uint64_t>(__builtin_frame_address(0)), stack_end,
+                    reinterpret_cast<uint64_t>(space)};
   auto* context = static_cast<unw_context_t*>(space);
   auto* cursor = reinterpret_cast<unw_cursor_t*>(context + 1);
   if (g_library.get_context(context) != 0 || g_library.init(cursor, context) != 0) return {0, WalkEnd::kBroken};
