@@ -1,7 +1,7 @@
 # Debian packages by purpose, and a way to have them. Sourced.
 
-packages_build=(g++ meson ninja-build pkg-config ccache libunwind-dev libdw-dev libelf-dev libcli11-dev
-  nlohmann-json3-dev libfmt-dev libexpected-dev libiberty-dev)
+packages_build=(g++ meson ninja-build pkg-config cmake ccache libunwind-dev libdw-dev libelf-dev
+  libcli11-dev nlohmann-json3-dev libfmt-dev libexpected-dev libiberty-dev)
 packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev
   librust-async-std-dev librust-libc-dev)
 packages_test=(libgtest-dev libgmock-dev python3-pytest python3-jsonschema binutils clang-14 llvm-14)
