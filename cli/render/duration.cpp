@@ -18,8 +18,8 @@ struct Unit {
   std::string_view name;
   uint64_t ns;
 };
-constexpr Unit kUnits[] = {{"ns", 1},           {"us", 1000},      {"ms", kMillisecond}, {"s", kSecond},
-                           {"m", kMinute},      {"h", kHour},      {"d", kDay}};
+constexpr Unit kUnits[] = {{"ns", 1},      {"us", 1000}, {"ms", kMillisecond}, {"s", kSecond},
+                           {"m", kMinute}, {"h", kHour}, {"d", kDay}};
 
 // As format_duration, with whole seconds from one second on: an overview of many.
 std::string format_summary(uint64_t ns) {

@@ -11,8 +11,8 @@
 
 namespace asynctrace {
 
-// "0.4ms", "57ms", "0.3s", "31.2s", "2m05s", "3h07m", "4d03h". Cut, never rounded up: a wait is not claimed to
-// be longer than it was.
+// "0.4ms", "57ms", "0.3s", "31.2s", "2m05s", "3h07m", "4d03h". Cut, never rounded up: a wait is not claimed
+// to be longer than it was.
 std::string format_duration(uint64_t ns);
 
 // "31.0s..31.2s"; with `summary` "0.1s..31s, median 4s"; one duration where both ends read the same.

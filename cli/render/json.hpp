@@ -1,5 +1,5 @@
-// JSON, schema asynctrace.dump/1: one object and a newline, written piece by piece, so that memory does not grow
-// with the number of tasks. The order of everything is fixed by the report.
+// JSON, schema asynctrace.dump/1: one object and a newline, written piece by piece, so that memory does not
+// grow with the number of tasks. The order of everything is fixed by the report.
 #pragma once
 
 #include <ostream>

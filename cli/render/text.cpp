@@ -12,7 +12,7 @@ namespace asynctrace {
 namespace {
 
 constexpr size_t kTerminalTraces = 20;
-constexpr size_t kListedIds = 10;      // a group of more tasks is summarized
+constexpr size_t kListedIds = 10;              // a group of more tasks is summarized
 constexpr uint64_t kLongPoll = 1'000'000'000;  // ns; shorter polls are not worth a number
 
 constexpr std::string_view kRed = "31", kBold = "1", kDim = "2";
@@ -33,12 +33,18 @@ std::string joined(const std::vector<std::string>& parts, std::string_view betwe
 
 std::string_view describe(ProcessState state) {
   switch (state) {
-    case ProcessState::kRunning: return "";
-    case ProcessState::kExited: return ", exited";
-    case ProcessState::kKilled: return ", killed";
-    case ProcessState::kCrashed: return ", crashed";
-    case ProcessState::kExeced: return ", replaced by exec";
-    case ProcessState::kUnknown: return ", state unknown";
+    case ProcessState::kRunning:
+      return "";
+    case ProcessState::kExited:
+      return ", exited";
+    case ProcessState::kKilled:
+      return ", killed";
+    case ProcessState::kCrashed:
+      return ", crashed";
+    case ProcessState::kExeced:
+      return ", replaced by exec";
+    case ProcessState::kUnknown:
+      return ", state unknown";
   }
   return "";
 }
@@ -95,7 +101,8 @@ std::string TextRenderer::workers(const ReportRuntime& runtime) const {
   std::string text(name(runtime.id));
   if (counts.total == 0) return text;
   const auto is_long = [](uint64_t ns) { return ns >= kLongPoll; };
-  const auto in_long_poll = static_cast<size_t>(std::count_if(counts.polling_ns.begin(), counts.polling_ns.end(), is_long));
+  const auto in_long_poll =
+      static_cast<size_t>(std::count_if(counts.polling_ns.begin(), counts.polling_ns.end(), is_long));
   const size_t in_short_poll = counts.polling_ns.size() - in_long_poll;
   std::vector<std::string> parts;
   if (counts.parked > 0) parts.push_back(fmt::format("{} parked", counts.parked));
@@ -141,8 +148,9 @@ std::string TextRenderer::ids(const Group& group) const {
 std::string TextRenderer::subject(const Group& group) const {
   if (group.tasks.size() > 1) return counted(group.tasks.size(), "task");
   const uint64_t id = group.tasks.front();
-  const auto task = std::lower_bound(report_.tasks.begin(), report_.tasks.end(), id,
-                                     [](const ReportTask& known, uint64_t wanted) { return known.task->id < wanted; });
+  const auto task =
+      std::lower_bound(report_.tasks.begin(), report_.tasks.end(), id,
+                       [](const ReportTask& known, uint64_t wanted) { return known.task->id < wanted; });
   if (task != report_.tasks.end() && task->kind == ReportTaskKind::kBlockOn) {
     return fmt::format("block_on, thread {} (task {})", task->task->address, id);
   }
@@ -170,7 +178,8 @@ void TextRenderer::suspects() {
   size_t number = 0;
   for (const Suspect& suspect : report_.suspects) {
     if (!take()) {
-      fmt::print(out_, "... {} more; --all shows them\n", counted(report_.suspects.size() - number, "suspect"));
+      fmt::print(out_, "... {} more; --all shows them\n",
+                 counted(report_.suspects.size() - number, "suspect"));
       return;
     }
     const Group& group = suspect.group;

@@ -8,8 +8,8 @@
 namespace asynctrace {
 
 struct TextOptions {
-  bool colour = false;    // red suspects, bold user functions, dim positions; never the only carrier of a fact
-  bool all = false;       // every trace and every task id
+  bool colour = false;  // red suspects, bold user functions, dim positions; never the only carrier of a fact
+  bool all = false;     // every trace and every task id
   bool terminal = false;  // without `all`: 20 traces, the rest counted
 };
 

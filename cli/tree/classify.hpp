@@ -1,5 +1,5 @@
-// Which code a frame belongs to, and what a leaf waits for, from names and paths alone. The knowledge is in tables
-// (frame_classes.cpp, leaf_kinds.cpp); a new crate or primitive is a new row.
+// Which code a frame belongs to, and what a leaf waits for, from names and paths alone. The knowledge is in
+// tables (frame_classes.cpp, leaf_kinds.cpp); a new crate or primitive is a new row.
 #pragma once
 
 #include <cstdint>

@@ -13,12 +13,15 @@ struct MissingRow {
 };
 constexpr std::string_view kRebuild = "CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release";
 constexpr MissingRow kMissing[] = {
-    {MissingReason::kFileGone, "file_gone", "the file cannot be opened", "read the dump where the program's files are"},
+    {MissingReason::kFileGone, "file_gone", "the file cannot be opened",
+     "read the dump where the program's files are"},
     {MissingReason::kBuildIdDiffers, "build_id_differs", "the file on disk is another build",
      "put back the file that the process runs, or restart the process"},
     {MissingReason::kNoSymbols, "no_symbols", "stripped: functions are unknown",
-     "build without strip: CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release"},
-    {MissingReason::kNoDebugInfo, "no_debug_info", "no debug info: lines and inlined calls are unknown", kRebuild},
+     "build without strip: CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=1 cargo build "
+     "--release"},
+    {MissingReason::kNoDebugInfo, "no_debug_info", "no debug info: lines and inlined calls are unknown",
+     kRebuild},
 };
 
 struct LostRow {
@@ -27,15 +30,15 @@ struct LostRow {
 };
 constexpr std::string_view kMoreRoom = "asynctrace run --max-size 2G";
 constexpr LostRow kLost[] = {
-    {&Lost::leaves, "lost_leaves", "leaves were not recorded: no room", kMoreRoom},
-    {&Lost::tasks, "lost_tasks", "tasks were not recorded: no room", kMoreRoom},
-    {&Lost::stacks, "lost_stacks", "stacks were not recorded: no room", kMoreRoom},
-    {&Lost::threads, "lost_threads", "threads were not recorded: no room", kMoreRoom},
-    {&Lost::unwind_failed, "unwind_failed", "stacks could not be walked to their root",
+    {&Lost::leaves, "lost_leaves", "leaves not recorded, for lack of room", kMoreRoom},
+    {&Lost::tasks, "lost_tasks", "tasks not recorded, for lack of room", kMoreRoom},
+    {&Lost::stacks, "lost_stacks", "stacks not recorded, for lack of room", kMoreRoom},
+    {&Lost::threads, "lost_threads", "threads not recorded, for lack of room", kMoreRoom},
+    {&Lost::unwind_failed, "unwind_failed", "stacks not walked to their root",
      "build with -C force-unwind-tables=yes"},
     {&Lost::self_waking_stacks, "self_waking",
-     "places where the program wakes what it replaces: their leaves have no exact end", ""},
-    {&Lost::tables_off, "tables_off", "waker tables were switched off: their leaves are not seen", ""},
+     "places where the program wakes the waker it replaces, so that their leaves have no exact end", ""},
+    {&Lost::tables_off, "tables_off", "waker tables switched off, so that their leaves are not seen", ""},
 };
 
 // Modules whose functions the user wrote or linked in; the system's own libraries never have debug info.
@@ -63,13 +66,15 @@ void add_missing(Report& report) {
     const auto row = std::find_if(std::begin(kMissing), std::end(kMissing),
                                   [&](const MissingRow& known) { return known.reason == status.reason; });
     if (row != std::end(kMissing)) {
-      std::string message = status.detail.empty() ? fmt::format("{}: {}", module.path, row->what) : status.detail;
+      std::string message =
+          status.detail.empty() ? fmt::format("{}: {}", module.path, row->what) : status.detail;
       report.diagnostics.push_back({row->code, std::move(message), std::string(row->remedy)});
     } else if (without_line[i] > 0) {
       // Debug info of the standard library alone is no help for the user's own code.
-      report.diagnostics.push_back({"no_lines",
-                                    fmt::format("{}: {} of the user's frames have no line", module.path, without_line[i]),
-                                    std::string(kRebuild)});
+      report.diagnostics.push_back(
+          {"no_lines",
+           fmt::format("{}: frames of the user's own code without a line: {}", module.path, without_line[i]),
+           std::string(kRebuild)});
     }
   }
 }
@@ -83,19 +88,22 @@ void add_diagnostics(Report& report) {
                                   "what it saw until then is shown; restart the program to trace it again"});
   }
   if (snapshot.process.state == ProcessState::kExeced) {
-    report.diagnostics.push_back({"execed", "the process has since executed another program, which has its own file", ""});
+    report.diagnostics.push_back(
+        {"execed", "the process has since executed another program, which has its own file", ""});
   }
   add_missing(report);
   for (const LostRow& row : kLost) {
     const uint64_t count = snapshot.lost.*row.counter;
     if (count == 0) continue;
-    report.diagnostics.push_back({row.code, fmt::format("{} {}", count, row.what), std::string(row.remedy)});
+    report.diagnostics.push_back({row.code, fmt::format("{}: {}", row.what, count), std::string(row.remedy)});
   }
-  const auto torn = std::count_if(snapshot.tasks.begin(), snapshot.tasks.end(), [](const Task& task) { return task.torn; });
+  const auto torn =
+      std::count_if(snapshot.tasks.begin(), snapshot.tasks.end(), [](const Task& task) { return task.torn; });
   if (torn > 0) {
-    report.diagnostics.push_back({"torn_tasks",
-                                  fmt::format("{} tasks kept changing while they were read: leaves may be missing", torn),
-                                  "dump again"});
+    report.diagnostics.push_back(
+        {"torn_tasks",
+         fmt::format("tasks that kept changing while they were read, leaves may be missing: {}", torn),
+         "dump again"});
   }
 }
 

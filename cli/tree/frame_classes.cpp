@@ -14,30 +14,54 @@ constexpr std::string_view kStdPathStarts[] = {"/rustc/",          "/usr/src/rus
 constexpr std::string_view kStdPathParts[] = {"/rustlib/src/"};
 
 // Sources of dependencies; kRuntimeCrates tells which of them are runtimes.
-constexpr std::string_view kDependencyPaths[] = {"/cargo/registry/", "/.cargo/", "/git/checkouts/", "/vendor/",
-                                                 "/usr/include/"};
+constexpr std::string_view kDependencyPaths[] = {"/cargo/registry/", "/.cargo/", "/git/checkouts/",
+                                                 "/vendor/", "/usr/include/"};
 
-constexpr std::string_view kStdCrates[] = {"core",        "alloc",      "std",          "proc_macro",
-                                           "test",        "__gnu_cxx",  "__rustc",      "compiler_builtins",
+constexpr std::string_view kStdCrates[] = {"core",           "alloc",       "std",     "proc_macro",
+                                           "test",           "__gnu_cxx",   "__rustc", "compiler_builtins",
                                            "rustc_demangle", "panic_unwind"};
 
 // Crates that poll, wake or register; their frames say what a leaf waits for, not where in the program.
-constexpr std::string_view kRuntimeCrates[] = {
-    "tokio",          "tokio_util",      "tokio_stream",     "mio",
-    "futures",        "futures_util",    "futures_core",     "futures_channel",
-    "futures_task",   "futures_executor", "futures_sink",    "futures_io",
-    "futures_lite",   "async_std",       "async_io",         "async_executor",
-    "async_task",     "async_lock",      "async_channel",    "async_global_executor",
-    "async_process",  "async_signal",    "async_net",        "async_fs",
-    "event_listener", "smol",            "polling",          "blocking",
-    "futures_timer",  "pin_project",     "pin_project_lite", "pin_utils"};
+constexpr std::string_view kRuntimeCrates[] = {"tokio",
+                                               "tokio_util",
+                                               "tokio_stream",
+                                               "mio",
+                                               "futures",
+                                               "futures_util",
+                                               "futures_core",
+                                               "futures_channel",
+                                               "futures_task",
+                                               "futures_executor",
+                                               "futures_sink",
+                                               "futures_io",
+                                               "futures_lite",
+                                               "async_std",
+                                               "async_io",
+                                               "async_executor",
+                                               "async_task",
+                                               "async_lock",
+                                               "async_channel",
+                                               "async_global_executor",
+                                               "async_process",
+                                               "async_signal",
+                                               "async_net",
+                                               "async_fs",
+                                               "event_listener",
+                                               "smol",
+                                               "polling",
+                                               "blocking",
+                                               "futures_timer",
+                                               "pin_project",
+                                               "pin_project_lite",
+                                               "pin_utils"};
 
 // Entry points without debug info, outermost on every thread.
-constexpr std::string_view kStdFunctions[] = {"main",  "_start",       "__libc_start_main", "__libc_start_call_main",
-                                              "clone", "start_thread", "clone3",            "thread_start"};
+constexpr std::string_view kStdFunctions[] = {
+    "main",         "_start", "__libc_start_main", "__libc_start_call_main", "clone",
+    "start_thread", "clone3", "thread_start"};
 
-constexpr std::string_view kStdModules[] = {"/libc.so",      "/libc-",     "/libpthread", "/ld-linux", "[vdso]",
-                                            "/libgcc_s.so", "/libstdc++", "/libm.so"};
+constexpr std::string_view kStdModules[] = {"/libc.so", "/libc-",       "/libpthread", "/ld-linux",
+                                            "[vdso]",   "/libgcc_s.so", "/libstdc++",  "/libm.so"};
 constexpr std::string_view kSystemModules[] = {"/lib/", "/lib64/", "/usr/lib/"};
 
 bool contains_any(std::string_view text, std::span<const std::string_view> parts) {
@@ -46,7 +70,8 @@ bool contains_any(std::string_view text, std::span<const std::string_view> parts
 }
 
 bool starts_with_any(std::string_view text, std::span<const std::string_view> starts) {
-  return std::any_of(starts.begin(), starts.end(), [&](std::string_view start) { return text.starts_with(start); });
+  return std::any_of(starts.begin(), starts.end(),
+                     [&](std::string_view start) { return text.starts_with(start); });
 }
 
 bool is_one_of(std::string_view text, std::span<const std::string_view> names) {
@@ -86,7 +111,8 @@ std::string_view crate_of(std::string_view function) {
     if (depth == 1 && split == std::string_view::npos && function.substr(i).starts_with(" as ")) split = i;
   }
   const std::string_view type = function.substr(1, std::min(split, end) - 1);
-  std::string_view crate = type.starts_with('<') ? crate_of(type) : first_component(type.substr(0, type.find('<')));
+  std::string_view crate =
+      type.starts_with('<') ? crate_of(type) : first_component(type.substr(0, type.find('<')));
   if (crate.empty() && split != std::string_view::npos) {
     const std::string_view trait = function.substr(split + 4, end - split - 4);
     crate = first_component(trait.substr(0, trait.find('<')));

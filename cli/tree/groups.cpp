@@ -52,7 +52,8 @@ Spread spread(std::vector<uint64_t>& values) {
 
 class GroupBuilder {
  public:
-  GroupBuilder(Report& report, const ReportOptions& options) : report_(report), rows_(report, options.frames) {}
+  GroupBuilder(Report& report, const ReportOptions& options)
+      : report_(report), rows_(report, options.frames) {}
 
   void add(const ReportTask& task);
   void finish();
@@ -86,8 +87,8 @@ GroupBuilder::Known& GroupBuilder::look_up(const Shape& shape) {
   if (!is_new) return entry->second;
   RowBuilder::Drawn drawn =
       shape.keys.empty()
-          ? rows_.draw_unknown(shape.type, shape.torn ? "leaf unknown (it kept changing while it was read)"
-                                                      : "leaf unknown")
+          ? rows_.draw_unknown(
+                shape.type, shape.torn ? "leaf unknown (it kept changing while it was read)" : "leaf unknown")
           : rows_.draw(shape.keys);
   drawn.text += static_cast<char>('0' + static_cast<int>(shape.place));
   const auto [same, is_new_text] = by_text_.try_emplace(std::move(drawn.text), merged_.size());
@@ -146,7 +147,7 @@ void GroupBuilder::add(const ReportTask& task) {
     return;
   }
   for (const ReportLeaf& leaf : task.leaves) {
-    report_.folded_leaves += !leaf.shown && leaf.confirmed && leaf.reason != LeafReason::kChildrenShown;
+    report_.folded_leaves += !leaf.shown && leaf.confirmed;
   }
   const bool outside = is_outside(task);
   ++(outside ? counts.outside : counts.inside);

@@ -1,8 +1,8 @@
 // What a leaf waits for, from the functions between the waker's clone and the first frame of the user.
 //
-// The innermost row that matches is the primitive. Frames further out may say it better: a row replaces the match
-// so far if it is of the same family and of a higher rank. So tokio's Mutex, which is a semaphore inside, reads
-// "Mutex lock", while the read inside a timeout stays a read.
+// The innermost row that matches is the primitive. Frames further out may say it better: a row replaces the
+// match so far if it is of the same family and of a higher rank. So tokio's Mutex, which is a semaphore
+// inside, reads "Mutex lock", while the read inside a timeout stays a read.
 #include <optional>
 
 #include "cli/tree/classify.hpp"
@@ -24,9 +24,8 @@ struct LeafRow {
 
 using enum LeafClass;
 
-
-// Within one frame the first row that may apply wins. Paths differ between versions (tokio's timers moved from
-// time::driver to runtime::time in 1.22), so that patterns hold only what has stayed.
+// Within one frame the first row that may apply wins. Paths differ between versions (tokio's timers moved
+// from time::driver to runtime::time in 1.22), so that patterns hold only what has stayed.
 constexpr LeafRow kRows[] = {
     // tokio: timers
     {"tokio::time::interval::Interval*", "interval", kTimer, Family::kTimer, 1},

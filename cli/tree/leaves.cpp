@@ -42,8 +42,8 @@ void confirm(const std::vector<const Leaf*>& sources, std::vector<ReportLeaf>& l
   }
 }
 
-LeafReason find_reason(const Leaf& source, const ReportLeaf& leaf, bool has_children, const Snapshot& snapshot,
-                       const Report& report) {
+LeafReason find_reason(const Leaf& source, const ReportLeaf& leaf, bool has_children,
+                       const Snapshot& snapshot, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
   const ReportStack& stack = report.stacks[*leaf.stack];
   if (stack.kind.combinator) return has_children ? LeafReason::kChildrenShown : LeafReason::kChildrenHidden;
@@ -58,16 +58,26 @@ LeafReason find_reason(const Leaf& source, const ReportLeaf& leaf, bool has_chil
 
 std::string_view describe(LeafReason reason) {
   switch (reason) {
-    case LeafReason::kNone: return "";
-    case LeafReason::kNotRenewed: return "not renewed in the task's last poll";
-    case LeafReason::kOtherAwait: return "its async body has since reached another await";
-    case LeafReason::kStackLost: return "its stack was lost";
-    case LeafReason::kStackIncomplete: return "its stack is incomplete";
-    case LeafReason::kNoSymbols: return "no symbols";
-    case LeafReason::kUnknownKind: return "not in the table of leaf kinds";
-    case LeafReason::kNoExactEnd: return "the program holds the original waker: it may have ended";
-    case LeafReason::kChildrenHidden: return "children not observable";
-    case LeafReason::kChildrenShown: return "its children are leaves of this task";
+    case LeafReason::kNone:
+      return "";
+    case LeafReason::kNotRenewed:
+      return "not renewed in the task's last poll";
+    case LeafReason::kOtherAwait:
+      return "its async body has since reached another await";
+    case LeafReason::kStackLost:
+      return "its stack was lost";
+    case LeafReason::kStackIncomplete:
+      return "its stack is incomplete";
+    case LeafReason::kNoSymbols:
+      return "no symbols";
+    case LeafReason::kUnknownKind:
+      return "not in the table of leaf kinds";
+    case LeafReason::kNoExactEnd:
+      return "the program holds the original waker: it may have ended";
+    case LeafReason::kChildrenHidden:
+      return "children not observable";
+    case LeafReason::kChildrenShown:
+      return "its children are leaves of this task";
   }
   return "";
 }
@@ -83,23 +93,28 @@ std::vector<ReportLeaf> judge_leaves(const Task& task, StackTable& stacks, const
 
   std::vector<ReportLeaf> leaves(sources.size());
   for (size_t i = 0; i < leaves.size(); ++i) {
-    leaves[i].stack = stacks.add(sources[i]->stack);
+    leaves[i].stack = stacks.add(sources[i]->stack, sources[i]->joins_address != 0);
     leaves[i].waiting_ns = sources[i]->waiting_ns;
     leaves[i].waits_for_task = sources[i]->joins_task;
   }
   confirm(sources, leaves, stacks);
 
-  const bool has_children = std::any_of(sources.begin(), sources.end(), [](const Leaf* leaf) { return !leaf->own_waker; });
+  const bool has_children =
+      std::any_of(sources.begin(), sources.end(), [](const Leaf* leaf) { return !leaf->own_waker; });
   for (size_t i = 0; i < leaves.size(); ++i) {
     if (!leaves[i].confirmed) continue;
     leaves[i].reason = find_reason(*sources[i], leaves[i], has_children, *report.snapshot, report);
+    // A way to its children, and no place of its own.
+    if (leaves[i].reason == LeafReason::kChildrenShown) leaves[i].confirmed = false;
   }
 
   const auto is_candidate = [](const ReportLeaf& leaf) { return leaf.reason != LeafReason::kChildrenShown; };
   const bool any_confirmed = std::any_of(leaves.begin(), leaves.end(), [&](const ReportLeaf& leaf) {
     return is_candidate(leaf) && leaf.confirmed;
   });
-  const auto is_internal = [&](const ReportLeaf& leaf) { return leaf.stack && report.stacks[*leaf.stack].internal; };
+  const auto is_internal = [&](const ReportLeaf& leaf) {
+    return leaf.stack && report.stacks[*leaf.stack].internal;
+  };
   bool any_external = false;
   for (ReportLeaf& leaf : leaves) {
     leaf.shown = is_candidate(leaf) && (leaf.confirmed || !any_confirmed);

@@ -36,7 +36,9 @@ const BodyName* find_body(std::string_view debug_name) {
   return nullptr;
 }
 
-bool is_identifier(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '$'; }
+bool is_identifier(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '$';
+}
 
 // Removes a trailing "::{{closure}}", "::{closure#0}", "::{async_fn#0}<T>"; false if there is none.
 bool strip_closure(std::string_view& path) {
@@ -52,7 +54,9 @@ bool strip_closure(std::string_view& path) {
   return true;
 }
 
-std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+std::string_view file_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 // Where a dependency's sources start; what follows is "crate-version/src/..".
 constexpr std::string_view kCrateRoots[] = {"/usr/share/cargo/registry/", "/cargo/registry/src/",
@@ -73,7 +77,8 @@ std::string_view short_path(std::string_view file, std::string_view current_dire
     std::string_view rest = file.substr(at + root.size());
     // cargo's own cache has one more directory, named after the registry's index.
     const size_t index_end = rest.find('/');
-    if (root.ends_with("registry/src/") && index_end != std::string_view::npos) rest = rest.substr(index_end + 1);
+    if (root.ends_with("registry/src/") && index_end != std::string_view::npos)
+      rest = rest.substr(index_end + 1);
     return rest;
   }
   const size_t source = file.rfind("/src/");
@@ -117,7 +122,9 @@ std::string without_generics(std::string_view function) {
   return result;
 }
 
-bool is_async_body(std::string_view debug_name) { return find_body(debug_name) != nullptr; }
+bool is_async_body(std::string_view debug_name) {
+  return find_body(debug_name) != nullptr;
+}
 
 std::string display_name(const Frame& frame, std::string_view module_path) {
   std::string_view name = plain_function(frame.function.empty() ? frame.raw : frame.function);

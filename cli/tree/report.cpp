@@ -46,7 +46,8 @@ class PollerTable {
 
 ReportTaskKind task_kind(const Task& task, const Poller& poller) {
   if (task.kind == TaskKind::kBlockOn) return ReportTaskKind::kBlockOn;
-  if (poller.kind == ReportTaskKind::kTask && !poller.type && task.nests_polls) return ReportTaskKind::kWorker;
+  if (poller.kind == ReportTaskKind::kTask && !poller.type && task.nests_polls)
+    return ReportTaskKind::kWorker;
   return poller.kind;
 }
 
@@ -88,7 +89,9 @@ void add_runtimes(Report& report, const std::vector<const Poller*>& pollers) {
 
 }  // namespace
 
-std::string_view name(RuntimeId id) { return id == RuntimeId::kTokio ? "tokio" : "unknown"; }
+std::string_view name(RuntimeId id) {
+  return id == RuntimeId::kTokio ? "tokio" : "unknown";
+}
 
 Report build_report(const Snapshot& snapshot, FrameSource& symbols, const ReportOptions& options) {
   Report report;
@@ -108,7 +111,8 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   for (const Task* task : tasks) {
     const Poller& poller = pollers.find(task->poll_function, task->runtime);
     poller_of.push_back(&poller);
-    report.tasks.push_back({task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
+    report.tasks.push_back(
+        {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
   }
   build_groups(report, options);
   add_runtimes(report, poller_of);

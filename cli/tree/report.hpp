@@ -1,6 +1,6 @@
-// Report: what a snapshot means, ready to be written as text or JSON: leaves with their kinds, tasks merged into
-// groups, suspects, and what limits the answer. Holds strings as the target spells them; the renderers escape.
-// Refers to the snapshot and the frame source it was built from; both must outlive it.
+// Report: what a snapshot means, ready to be written as text or JSON: leaves with their kinds, tasks merged
+// into groups, suspects, and what limits the answer. Holds strings as the target spells them; the renderers
+// escape. Refers to the snapshot and the frame source it was built from; both must outlive it.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ struct ReportStack {
   std::vector<uint32_t> frames;  // outermost first, indexes into Report::frames
   LeafKind kind;
   bool has_user_frame = false;
-  bool internal = false;         // nothing but runtime and standard library
+  bool internal = false;  // nothing but runtime and standard library
 };
 
 // Why a leaf is not shown as a plain fact.
@@ -58,7 +58,7 @@ struct ReportLeaf {
   std::optional<uint32_t> stack;  // index into Report::stacks
   uint64_t waiting_ns = 0;
   std::optional<uint64_t> waits_for_task;
-  bool confirmed = false;
+  bool confirmed = false;  // the task waits there now
   bool shown = false;      // stands in the text's tree
   LeafReason reason = LeafReason::kNone;
 };
@@ -66,7 +66,7 @@ struct ReportLeaf {
 enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
 
 struct ReportTask {
-  const Task* task = nullptr;    // in the snapshot
+  const Task* task = nullptr;  // in the snapshot
   ReportTaskKind kind = ReportTaskKind::kTask;
   std::optional<uint32_t> type;  // index into Report::types
   std::vector<ReportLeaf> leaves;
@@ -86,8 +86,8 @@ struct Row {
   std::string position;  // "" for a leaf, and where unknown
   bool is_user = false;
   bool is_leaf = false;
-  size_t per_task = 1;   // equal leaves of one task that this row stands for
-  Spread waiting;        // of a leaf
+  size_t per_task = 1;  // equal leaves of one task that this row stands for
+  Spread waiting;       // of a leaf
 };
 
 // Tasks whose traces look the same.
@@ -137,12 +137,12 @@ struct Report {
   std::vector<ReportFrame> frames;  // in order of first use
   std::vector<ReportStack> stacks;
   std::vector<std::string> types;
-  std::vector<ReportTask> tasks;    // by id
+  std::vector<ReportTask> tasks;  // by id
   std::vector<ReportRuntime> runtimes;
   TaskCounts counts;
   std::vector<Suspect> suspects;
-  std::vector<Group> groups;        // inside oldest first, outside most tasks first, running
-  size_t folded_leaves = 0;         // executor-internal, not shown as a trace
+  std::vector<Group> groups;  // inside oldest first, outside most tasks first, running
+  size_t folded_leaves = 0;   // executor-internal, not shown as a trace
   std::vector<Diagnostic> diagnostics;
 };
 

@@ -10,13 +10,17 @@ namespace asynctrace {
 namespace {
 
 // What polls many futures of one type from one place: two stacks that part below may be two of them.
-constexpr std::string_view kHolders[] = {
-    "futures_util::future::join_all::",       "futures_util::future::try_join_all::",
-    "futures_util::future::select_all::",     "futures_util::future::select_ok::",
-    "futures_util::stream::futures_unordered", "futures_util::stream::futures_ordered",
-    "futures_util::stream::select_all::",
-    "tokio_stream::stream_map::",             "tokio_util::task::join_map::",
-    "futures_buffered::",                     "futures_concurrency::"};
+constexpr std::string_view kHolders[] = {"futures_util::future::join_all::",
+                                         "futures_util::future::try_join_all::",
+                                         "futures_util::future::select_all::",
+                                         "futures_util::future::select_ok::",
+                                         "futures_util::stream::futures_unordered",
+                                         "futures_util::stream::futures_ordered",
+                                         "futures_util::stream::select_all::",
+                                         "tokio_stream::stream_map::",
+                                         "tokio_util::task::join_map::",
+                                         "futures_buffered::",
+                                         "futures_concurrency::"};
 
 bool holds_many(const Frame& frame) {
   const std::string function = without_generics(frame.function);
@@ -29,11 +33,13 @@ bool same_function(const Frame& a, const Frame& b) {
   return !a.function.empty() && a.function == b.function;
 }
 
-bool same_place(const Frame& a, const Frame& b) { return a.line == b.line && a.column == b.column; }
+bool same_place(const Frame& a, const Frame& b) {
+  return a.line == b.line && a.column == b.column;
+}
 
 }  // namespace
 
-std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack) {
+std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool joins) {
   if (!stack || *stack >= snapshot_.stacks.size()) return std::nullopt;
   const auto [entry, is_new] = stacks_.try_emplace(*stack, static_cast<uint32_t>(report_.stacks.size()));
   if (!is_new) return entry->second;
@@ -53,6 +59,7 @@ std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack) {
     result.internal &= !is_user && known.frame_class != FrameClass::kLibrary;
   }
   result.kind = classify_leaf(innermost_first);
+  if (joins && !result.kind.known) result.kind = {"JoinHandle", LeafClass::kJoin, true, false};
   report_.stacks.push_back(std::move(result));
   return entry->second;
 }
@@ -87,14 +94,15 @@ bool StackTable::part_in_async_body(uint32_t a, uint32_t b) {
   const std::vector<uint32_t> frames_a = to_frames(std::span(&*parting.first, 1), symbols_);
   const std::vector<uint32_t> frames_b = to_frames(std::span(&*parting.second, 1), symbols_);
   const std::vector<Frame>& frames = symbols_.frames();
-  const auto differ = std::mismatch(frames_a.begin(), frames_a.end(), frames_b.begin(), frames_b.end(),
-                                    [&](uint32_t x, uint32_t y) {
-                                      return same_function(frames[x], frames[y]) && same_place(frames[x], frames[y]);
-                                    });
+  const auto differ = std::mismatch(
+      frames_a.begin(), frames_a.end(), frames_b.begin(), frames_b.end(), [&](uint32_t x, uint32_t y) {
+        return same_function(frames[x], frames[y]) && same_place(frames[x], frames[y]);
+      });
   if (differ.first == frames_a.end() || differ.second == frames_b.end()) return false;
   const Frame& body_a = frames[*differ.first];
   const Frame& body_b = frames[*differ.second];
-  if (!same_function(body_a, body_b) || !is_async_body(body_a.debug_name) || body_a.line == 0 || body_b.line == 0) {
+  if (!same_function(body_a, body_b) || !is_async_body(body_a.debug_name) || body_a.line == 0 ||
+      body_b.line == 0) {
     return false;
   }
 

@@ -16,11 +16,12 @@ class StackTable {
       : snapshot_(snapshot), symbols_(symbols), options_(options), report_(report) {}
 
   // Index into Report::stacks, for one into Snapshot::stacks; nullopt for none, or one that does not exist.
-  std::optional<uint32_t> add(std::optional<uint32_t> stack);
+  // `joins`: known to wait for the end of a task, whatever its functions are called.
+  std::optional<uint32_t> add(std::optional<uint32_t> stack, bool joins = false);
 
-  // Both are indexes into Report::stacks. True if no task can wait in both at once: seen from the root they part
-  // inside one async body, at different awaits of it. Below something that holds several futures of one type
-  // the body may be another instance, so that nothing follows.
+  // Both are indexes into Report::stacks. True if no task can wait in both at once: seen from the root they
+  // part inside one async body, at different awaits of it. Below something that holds several futures of one
+  // type the body may be another instance, so that nothing follows.
   bool exclude_each_other(uint32_t a, uint32_t b);
 
  private:

@@ -70,7 +70,8 @@ std::string display_type(std::string_view future) {
   if (last == std::string_view::npos) return std::string(future);
   // The type of a body is called as the body itself, but for "_env".
   std::string body(future.substr(last + 2));
-  if (const size_t environment = body.find("_env"); environment != std::string::npos) body.erase(environment, 4);
+  if (const size_t environment = body.find("_env"); environment != std::string::npos)
+    body.erase(environment, 4);
   Frame frame;
   frame.function = fmt::format("{}::{}", future.substr(0, last), body);
   frame.debug_name = body;
@@ -81,8 +82,11 @@ std::string crate_version(std::string_view file, std::string_view crate) {
   const std::string prefix = fmt::format("/{}-", crate);
   const size_t at = file.find(prefix);
   if (at == std::string_view::npos) return {};
-  const std::string_view version = file.substr(at + prefix.size(), file.find('/', at + 1) - at - prefix.size());
-  return version.empty() || std::isdigit(static_cast<unsigned char>(version.front())) == 0 ? "" : std::string(version);
+  const std::string_view version =
+      file.substr(at + prefix.size(), file.find('/', at + 1) - at - prefix.size());
+  return version.empty() || std::isdigit(static_cast<unsigned char>(version.front())) == 0
+             ? ""
+             : std::string(version);
 }
 
 }  // namespace asynctrace

@@ -14,7 +14,8 @@ struct TaskType {
   ReportTaskKind kind = ReportTaskKind::kTask;
 };
 
-// `poll` is tokio::runtime::task::raw::poll::<T, S>, whose type arguments stand in its debug name or its v0 symbol.
+// `poll` is tokio::runtime::task::raw::poll::<T, S>, whose type arguments stand in its debug name or its v0
+// symbol.
 TaskType task_type(const Frame& poll);
 
 // "async fn shop::checkout" for "shop::checkout::{async_fn_env#0}".

@@ -1,6 +1,6 @@
-// The reference model of tokio's task traces (tokio/src/runtime/task/trace/{symbol,tree}.rs): symbols with their
-// position, and the tree of several traces. A node is any number that stands for one line of output: a frame, or a
-// row as it will be displayed.
+// The reference model of tokio's task traces (tokio/src/runtime/task/trace/{symbol,tree}.rs): symbols with
+// their position, and the tree of several traces. A node is any number that stands for one line of output: a
+// frame, or a row as it will be displayed.
 #pragma once
 
 #include <cstddef>

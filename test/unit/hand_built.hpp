@@ -49,7 +49,7 @@ class HandWrittenFrames final : public FrameSource {
 
 inline Frame frame(std::string function, std::string file = {}, uint32_t line = 0, uint32_t column = 0) {
   Frame result;
-  result.raw = "_ZN" + function;
+  if (!function.empty()) result.raw = "_ZN" + function;
   result.function = std::move(function);
   result.file = std::move(file);
   result.line = line;
@@ -70,7 +70,8 @@ inline Frame tokio_frame(const std::string& function, const std::string& file) {
 
 inline Frame poll_function(const std::string& future) {
   Frame result = tokio_frame("tokio::runtime::task::raw::poll", "runtime/task/raw.rs");
-  result.debug_name = "poll<" + future + ", alloc::sync::Arc<tokio::runtime::scheduler::multi_thread::handle::Handle>>";
+  result.debug_name =
+      "poll<" + future + ", alloc::sync::Arc<tokio::runtime::scheduler::multi_thread::handle::Handle>>";
   return result;
 }
 
@@ -81,7 +82,8 @@ struct Program {
   // `outermost_first`: one address each, no inlining.
   uint32_t stack(std::vector<Frame> outermost_first) {
     Stack stack;
-    for (Frame& source : outermost_first) stack.pcs.insert(stack.pcs.begin(), symbols.add({std::move(source)}));
+    for (Frame& source : outermost_first)
+      stack.pcs.insert(stack.pcs.begin(), symbols.add({std::move(source)}));
     return stack_of(std::move(stack.pcs));
   }
   uint32_t stack_of(std::vector<uint64_t> innermost_first) {
@@ -108,21 +110,27 @@ inline Leaf leaf(uint32_t stack, uint64_t waiting_ns) {
   return result;
 }
 
-// The program whose dump the manual shows: thousands of connections, three stuck checkouts, a worker in a long poll.
+// The program whose dump the manual shows: thousands of connections, three stuck checkouts, a worker in a
+// long poll.
 inline Program shop() {
   Program shop;
   Snapshot& snapshot = shop.snapshot;
-  snapshot.process = {42, "/opt/shop/shop", {"/opt/shop/shop", "--port=80"}, 1'700'000'000 * int64_t{1'000'000'000},
+  snapshot.process = {42,
+                      "/opt/shop/shop",
+                      {"/opt/shop/shop", "--port=80"},
+                      1'700'000'000 * int64_t{1'000'000'000},
                       ProcessState::kRunning};
   snapshot.captured_realtime_ns = 1'700'000'031'500'000'000;
   snapshot.capture_ns = 3 * kMs;
-  snapshot.modules.push_back({"/opt/shop/shop", {0xab, 0x12}, 0x555555554000, 0x555555554000, 0x555555954000});
+  snapshot.modules.push_back(
+      {"/opt/shop/shop", {0xab, 0x12}, 0x555555554000, 0x555555554000, 0x555555954000});
   shop.symbols.statuses[0] = {};
 
   const std::string src = "/home/dev/shop/src/";
   const Frame raw_poll = tokio_frame("tokio::runtime::task::raw::poll", "runtime/task/raw.rs");
-  const Frame clone = frame("<core::task::wake::Waker as core::clone::Clone>::clone",
-                            "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/core/src/task/wake.rs", 619, 29);
+  const Frame clone =
+      frame("<core::task::wake::Waker as core::clone::Clone>::clone",
+            "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/core/src/task/wake.rs", 619, 29);
   const uint32_t checkout = shop.stack(
       {raw_poll, async_fn("shop::checkout", src + "cart.rs", 88, 14),
        tokio_frame("tokio::sync::mpsc::bounded::Receiver<T>::recv::{{closure}}", "sync/mpsc/bounded.rs"),
@@ -131,34 +139,38 @@ inline Program shop() {
       {raw_poll, async_fn("shop::handle_conn", src + "main.rs", 11, 32),
        tokio_frame("<tokio::net::tcp::stream::TcpStream as tokio::io::async_read::AsyncRead>::poll_read",
                    "net/tcp/stream.rs"),
-       tokio_frame("tokio::runtime::io::registration::Registration::poll_ready", "runtime/io/registration.rs"), clone});
+       tokio_frame("tokio::runtime::io::registration::Registration::poll_ready",
+                   "runtime/io/registration.rs"),
+       clone});
   const Frame joins = async_fn("shop::joins", src + "main.rs", 16, 5);
-  const uint32_t row = shop.stack(
-      {raw_poll, joins, async_fn("shop::query_db", src + "main.rs", 8, 20),
-       async_fn("shop::fetch_row", src + "main.rs", 7, 40),
-       tokio_frame("tokio::sync::notify::Notified::poll_notified", "sync/notify.rs"), clone});
+  const uint32_t row =
+      shop.stack({raw_poll, joins, async_fn("shop::query_db", src + "main.rs", 8, 20),
+                  async_fn("shop::fetch_row", src + "main.rs", 7, 40),
+                  tokio_frame("tokio::sync::notify::Notified::poll_notified", "sync/notify.rs"), clone});
   const uint32_t sleeper = shop.stack(
       {raw_poll, joins, async_fn("shop::sleeper", src + "main.rs", 17, 60),
-       tokio_frame("<tokio::time::sleep::Sleep as core::future::future::Future>::poll", "time/sleep.rs"), clone});
+       tokio_frame("<tokio::time::sleep::Sleep as core::future::future::Future>::poll", "time/sleep.rs"),
+       clone});
   const uint32_t hub = shop.stack({raw_poll, async_fn("shop::notify_all", src + "hub.rs", 12, 8), clone});
 
-  const uint64_t worker_poll = shop.symbols.add(
-      {poll_function("tokio::runtime::blocking::task::BlockingTask<tokio::runtime::scheduler::multi_thread::worker::"
-                     "{impl#0}::launch::{closure_env#0}>")});
+  const uint64_t worker_poll = shop.symbols.add({poll_function(
+      "tokio::runtime::blocking::task::BlockingTask<tokio::runtime::scheduler::multi_thread::worker::"
+      "{impl#0}::launch::{closure_env#0}>")});
   for (uint32_t i = 0; i < 4; ++i) {
     Task& worker = shop.task(i == 0 ? 1 : i == 1 ? 2 : i + 2);  // 1, 2, 4, 5
     worker.poll_function = worker_poll;
     worker.state = TaskState::kRunning;
     worker.nests_polls = true;
     const bool busy = i == 1;
-    snapshot.threads.push_back({4249 + i, "tokio-runtime-w", busy ? ThreadState::kPolling : ThreadState::kParked,
+    snapshot.threads.push_back({4249 + i, "tokio-runtime-w",
+                                busy ? ThreadState::kPolling : ThreadState::kParked,
                                 busy ? 31'200 * kMs : 900 * kMs, busy ? 17 : worker.id, worker.id});
   }
 
   const uint64_t waits[] = {31'200 * kMs, 31'000 * kMs, 31'100 * kMs};
   const uint64_t checkouts[] = {7, 8, 12};
-  const uint64_t checkout_poll =
-      shop.symbols.add({poll_function("core::future::from_generator::GenFuture<shop::checkout::{async_fn_env#0}>")});
+  const uint64_t checkout_poll = shop.symbols.add(
+      {poll_function("core::future::from_generator::GenFuture<shop::checkout::{async_fn_env#0}>")});
   for (size_t i = 0; i < 3; ++i) {
     Task& task = shop.task(checkouts[i], {leaf(checkout, waits[i])});
     task.poll_function = checkout_poll;
@@ -171,7 +183,8 @@ inline Program shop() {
   shop.task(17).state = TaskState::kRunning;
   for (uint64_t i = 0; i < 9'999; ++i) {
     // 0.1 s to 31 s, the median at 4 s.
-    const uint64_t wait = i <= 4'999 ? 100 * kMs + i * 3'900 * kMs / 4'999 : 4 * kSec + (i - 4'999) * 27 * kSec / 4'999;
+    const uint64_t wait =
+        i <= 4'999 ? 100 * kMs + i * 3'900 * kMs / 4'999 : 4 * kSec + (i - 4'999) * 27 * kSec / 4'999;
     shop.task(100 + i, {leaf(connection, wait)}).in_state_ns = wait;
   }
   return shop;

@@ -40,7 +40,8 @@ TEST(Text, ColourAddsNothingButEscapeSequences) {
   std::string plain = text(program);
   std::string coloured = text(program, {.colour = true});
   EXPECT_NE(coloured.find("\033[31mSUSPECTS\033[0m"), std::string::npos);
-  EXPECT_NE(coloured.find("\033[1masync fn shop::checkout\033[0m\033[2m at src/cart.rs:88:14\033[0m"), std::string::npos);
+  EXPECT_NE(coloured.find("\033[1masync fn shop::checkout\033[0m\033[2m at src/cart.rs:88:14\033[0m"),
+            std::string::npos);
   for (const std::string sequence : {"\033[31m", "\033[1m", "\033[2m", "\033[0m"}) {
     for (size_t at; (at = coloured.find(sequence)) != std::string::npos;) coloured.erase(at, sequence.size());
   }
@@ -52,8 +53,9 @@ Program many_traces(uint32_t traces) {
   program.snapshot.process.exe = "/opt/many";
   program.snapshot.process.state = ProcessState::kRunning;
   for (uint32_t i = 0; i < traces; ++i) {
-    const uint32_t stack = program.stack({async_fn("many::f" + std::to_string(i), "/b/src/main.rs", i + 1, 5),
-                                          tokio_frame("tokio::sync::notify::Notified::poll_notified", "sync/notify.rs")});
+    const uint32_t stack =
+        program.stack({async_fn("many::f" + std::to_string(i), "/b/src/main.rs", i + 1, 5),
+                       tokio_frame("tokio::sync::notify::Notified::poll_notified", "sync/notify.rs")});
     program.task(i + 1, {leaf(stack, (100 - i) * kSec)});
   }
   return program;
@@ -74,7 +76,8 @@ TEST(Text, AllListsEveryTask) {
   const uint32_t stack = program.stack({async_fn("m::f", "/b/src/main.rs", 1, 5)});
   for (uint64_t id = 1; id <= 12; ++id) program.task(id, {leaf(stack, id * kSec)});
   EXPECT_NE(text(program).find("\n12 tasks  1s..12s, median 6s\n"), std::string::npos);
-  EXPECT_NE(text(program, {.all = true}).find("median 6s  (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)\n"), std::string::npos);
+  EXPECT_NE(text(program, {.all = true}).find("median 6s  (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)\n"),
+            std::string::npos);
 }
 
 TEST(Text, DeadProcessSaysAtLeast) {
@@ -94,7 +97,10 @@ TEST(Text, DeadProcessSaysAtLeast) {
 TEST(Text, NamesOfTheTargetCannotDriveTheTerminal) {
   Program program;
   program.snapshot.process.exe = "/opt/\033[2Jm";
-  program.task(1, {leaf(program.stack({frame("m::\xe2\x80\xae" "f", "/b/src/a\nb.rs", 1)}), kSec)});
+  program.task(1, {leaf(program.stack({frame("m::\xe2\x80\xae"
+                                             "f",
+                                             "/b/src/a\nb.rs", 1)}),
+                        kSec)});
   const std::string out = text(program);
   EXPECT_EQ(out.find('\033'), std::string::npos);
   EXPECT_NE(out.find("\\x1b[2Jm pid"), std::string::npos);
@@ -107,10 +113,11 @@ TEST(Text, EndsWithWhatLimitsIt) {
   program.symbols.statuses[0] = {MissingReason::kNoDebugInfo, ""};
   program.snapshot.lost.leaves = 5;
   const std::string out = text(program);
-  EXPECT_TRUE(out.ends_with("\nnote: /opt/shop/shop: no debug info: lines and inlined calls are unknown\n"
-                            "      CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release\n"
-                            "note: 5 leaves were not recorded: no room\n"
-                            "      asynctrace run --max-size 2G\n"))
+  EXPECT_TRUE(
+      out.ends_with("\nnote: /opt/shop/shop: no debug info: lines and inlined calls are unknown\n"
+                    "      CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release\n"
+                    "note: leaves not recorded, for lack of room: 5\n"
+                    "      asynctrace run --max-size 2G\n"))
       << out;
 }
 
