@@ -1,7 +1,6 @@
 """dump, ps and env: finding traced processes, alive and dead, and loading the agent without `run`."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -9,6 +8,7 @@ import subprocess
 
 import pytest
 from conftest import CLI, PATIENCE, asynctrace, program, traced
+from json_documents import documents
 from pty_session import PtySession
 
 
@@ -17,6 +17,10 @@ def directory(tmp_path):
     path = tmp_path / "segments"
     path.mkdir(mode=0o700)
     return path
+
+
+def shows(pid, text):
+    return re.match(rf"waiters pid {pid}\b", text)
 
 
 def rows(env):
@@ -30,9 +34,9 @@ def test_dump_by_pid_option_file_and_none(directory):
     with traced(program("waiters"), 10, segment_dir=directory) as target:
         for arguments in ([target.pid], ["-p", target.pid], [target.segment()], []):
             text = asynctrace("dump", *arguments, env=target.env).stdout
-            assert text.startswith(f"waiters pid {target.pid} ")
+            assert shows(target.pid, text)
         both = asynctrace("dump", "--format=json", target.pid, target.segment(), env=target.env).stdout
-        dumps = [json.loads(line) for line in both.splitlines()]
+        dumps = documents(both)
         assert [dump["process"]["pid"] for dump in dumps] == [target.pid] * 2
         assert {dump["reason"] for dump in dumps} == {"request"}
 
@@ -40,10 +44,10 @@ def test_dump_by_pid_option_file_and_none(directory):
 def test_a_renamed_or_deleted_segment_is_found(directory, tmp_path):
     with traced(program("waiters"), 10, segment_dir=directory) as target:
         target.segment().rename(tmp_path / "elsewhere")
-        assert f"pid {target.pid} " in asynctrace("dump", target.pid, env=target.env).stdout
+        assert shows(target.pid, asynctrace("dump", target.pid, env=target.env).stdout)
         (tmp_path / "elsewhere").unlink()
         if os.geteuid() == 0:
-            assert f"pid {target.pid} " in asynctrace("dump", target.pid, env=target.env).stdout
+            assert shows(target.pid, asynctrace("dump", target.pid, env=target.env).stdout)
             assert rows(target.env)[target.pid] == "running"
         else:
             assert "as root" in asynctrace("dump", target.pid, env=target.env, check=False).stderr
@@ -57,7 +61,7 @@ def test_several_and_none(directory):
         assert result.returncode == 2 and result.stdout == ""
         assert all(f"  {target.pid}  " in result.stderr for target in targets)
         text = asynctrace("dump", *(target.pid for target in targets), env=env).stdout
-        assert re.findall(r"^waiters pid (\d+) ", text, re.MULTILINE) == [str(target.pid) for target in targets]
+        assert re.findall(r"^waiters pid (\d+)\b", text, re.MULTILINE) == [str(target.pid) for target in targets]
     assert asynctrace("dump", env=env, check=False).returncode == 2
 
 
@@ -101,13 +105,13 @@ def test_the_dead_and_prune(directory):
         for number, target in enumerate(dead):
             segment = next(directory.glob(f"*.{target.pid}.*"))
             os.utime(segment, (number + 1, number + 1))
-        assert f"pid {dead[0].pid} " in asynctrace("dump", dead[0].pid, env=env).stdout
+        assert shows(dead[0].pid, asynctrace("dump", dead[0].pid, env=env).stdout)
         asynctrace("ps", "--prune", "--keep", 1, env=env)
         assert set(rows(env)) == {dead[2].pid, targets[3].pid}
         asynctrace("ps", "--prune", env=env)
         assert set(rows(env)) == {targets[3].pid}
         assert asynctrace("ps", "--keep", 1, env=env, check=False).returncode == 2
-        assert f"pid {targets[3].pid} " in asynctrace("dump", env=env).stdout
+        assert shows(targets[3].pid, asynctrace("dump", env=env).stdout)
 
 
 def test_colour(directory):
@@ -129,7 +133,7 @@ def test_env_for_a_shell_loads_the_agent(directory):
     with subprocess.Popen(["/bin/sh", "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as process:
         pid = process.stdout.readline().split()[1]
-        assert f"pid {pid} " in asynctrace("dump", pid, env=env).stdout
+        assert shows(pid, asynctrace("dump", pid, env=env).stdout)
         process.communicate("", timeout=PATIENCE)
 
 

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from conftest import CLI, PATIENCE, program
+from json_documents import documents
 from pty_session import PtySession, wait_until
 
 TARGET = ["/usr/bin/python3", str(pathlib.Path(__file__).with_name("signal_target.py"))]
@@ -250,11 +251,11 @@ run = os.getppid()
 if os.fork() == 0:
     if os.fork() == 0:
         while os.getppid() != run: pass
-        print("orphan", os.getpid(), flush=True)
+        os.write(1, f"orphan {os.getpid()}\\n".encode())
         signal.pause()
     os._exit(0)
 os.wait()
-print("READY", flush=True)
+os.write(1, b"READY\\n")
 sys.exit(os.WEXITSTATUS(os.system("read line; exit $line")))
 """
 
@@ -392,12 +393,12 @@ def test_dump_after_every_and_output(env, tmp_path):
         env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:
         pid = process.stdout.readline().split()[1]
-        wait_until(lambda: dumps.exists() and dumps.read_text().count("\n") >= 3, "three dumps")
+        wait_until(lambda: dumps.exists() and len(documents(dumps.read_text())) >= 3, "three dumps")
         live = subprocess.run([CLI, "dump", pid], env=env, capture_output=True, timeout=PATIENCE)
         assert live.returncode == 0 and f"pid {pid}" in live.stdout.decode()
         process.communicate("", timeout=PATIENCE)
         assert process.returncode == 0
-    reasons = [json.loads(line)["reason"] for line in dumps.read_text().splitlines()]
+    reasons = [dump["reason"] for dump in documents(dumps.read_text())]
     assert reasons.count("interval") >= 2 and set(reasons) <= {"after", "interval"}
     assert (tmp_path / f"waiters.{pid}.kept").exists() and files(env) == []
 
