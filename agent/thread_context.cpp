@@ -94,6 +94,7 @@ ThreadContext* register_thread() {
   context->record = &records[slot];
   context->in_hook.store(false, std::memory_order_relaxed);
   context->joining = 0;
+  context->joining_at = 0;
   context->begun = {};
   context->ended = {};
   context->stack_anchor = stack_anchor(tid);

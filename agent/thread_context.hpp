@@ -41,7 +41,8 @@ struct ThreadContext {
   uint32_t tid;
   segment::Thread* record;
   std::atomic<bool> in_hook;  // a signal handler interrupted a hook of this thread
-  uint64_t joining;     // header of the task whose output is being asked for
+  uint64_t joining;     // header of the task whose output is being asked for, 0: none
+  uintptr_t joining_at; // stack address of that question
   RecentLeaf begun;
   RecentLeaf ended;
   uintptr_t stack_anchor;     // stands for the root where a stack has none
@@ -67,8 +68,9 @@ inline ThreadContext* current_thread() {
   return register_thread();
 }
 
-// Drops roots below the stack pointer: their polls were left by an exception, longjmp or pthread_exit.
+// Drops roots below the stack pointer: their polls were left by an exception, longjmp or pthread_exit. So is a join.
 inline void drop_dead_frames(ThreadContext& context, uintptr_t stack_pointer) {
+  if (context.joining_at < stack_pointer) context.joining = 0;
   while (context.frame != nullptr && reinterpret_cast<uintptr_t>(context.frame) < stack_pointer) [[unlikely]]
     context.frame = context.frame->parent;
 }

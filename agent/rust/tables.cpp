@@ -55,7 +55,8 @@ class Finder {
     // Copies of a known table whose clone function names another copy.
     for (const Elf64_Phdr& header : segments(false)) find_in(header, &Finder::look_for_copies);
     link_poll_functions();
-    return g_tables.poll_count != 0 || g_tables.waker_count != 0;
+    // Wakers alone do not tell tasks apart.
+    return g_tables.poll_count != 0;
   }
 
  private:

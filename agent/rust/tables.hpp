@@ -50,7 +50,7 @@ struct Tables {
 };
 extern Tables g_tables;
 
-// Looks the executable over. True: a runtime or a waker table is in it; nothing is changed yet. Opens the
+// Looks the executable over. True: a runtime that we know is in it; nothing is changed yet. Opens the
 // executable's file for its symbols; start-up only.
 bool find_tables();
 

@@ -167,6 +167,7 @@ void asynctrace_output_hook(void* header, void* output, void* waker, uint32_t nu
   // Inside, the joiner's waker is cloned; whoever clones a waker in the meantime waits for this task.
   if (ThreadContext* context = current_thread()) {
     context->joining = reinterpret_cast<uint64_t>(header);
+    context->joining_at = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
     g_tables.outputs[number](header, output, waker);
     context->joining = 0;
     return;
