@@ -112,7 +112,7 @@ std::string TextRenderer::workers(const ReportRuntime& runtime) const {
   }
   if (in_short_poll > 0) parts.push_back(fmt::format("{} polling", in_short_poll));
   const size_t rest = counts.total - counts.parked - counts.polling_ns.size();
-  if (rest > 0) parts.push_back(fmt::format("{} between polls", rest));
+  if (rest > 0) parts.push_back(fmt::format("{} idle", rest));
   return fmt::format("{}, {}: {}", text, counted(counts.total, "worker"), joined(parts));
 }
 

@@ -129,12 +129,12 @@ FrameClass classify_frame(const Frame& frame, std::string_view module_path) {
   }
   if (is_one_of(crate, kRuntimeCrates)) return FrameClass::kRuntime;
   if (contains_any(frame.file, kDependencyPaths)) return FrameClass::kLibrary;
-  if (frame.file.empty()) {
-    if (is_one_of(function, kStdFunctions) || contains_any(module_path, kStdModules)) return FrameClass::kStd;
-    if (starts_with_any(module_path, kSystemModules)) return FrameClass::kLibrary;
-    // An address in no symbol: nothing says that it is the user's.
-    if (function.empty()) return FrameClass::kLibrary;
-  }
+  // Where the system's debug files are installed, its libraries have lines as well.
+  if (contains_any(module_path, kStdModules)) return FrameClass::kStd;
+  if (starts_with_any(module_path, kSystemModules)) return FrameClass::kLibrary;
+  if (frame.file.empty() && is_one_of(function, kStdFunctions)) return FrameClass::kStd;
+  // An address in no symbol: nothing says that it is the user's.
+  if (frame.file.empty() && function.empty()) return FrameClass::kLibrary;
   return FrameClass::kUser;
 }
 

@@ -96,6 +96,8 @@ TEST(FrameClass, FollowsPathsThenNames) {
        FrameClass::kStd},
       {"main", "", "/opt/shop", FrameClass::kStd},
       {"__libc_start_call_main", "", "/lib/x86_64-linux-gnu/libc.so.6", FrameClass::kStd},
+      {"__libc_start_call_main", "./csu/../sysdeps/x86/libc-start.h", "/lib/x86_64-linux-gnu/libc.so.6",
+       FrameClass::kStd},
       {"uv_run", "", "/usr/lib/x86_64-linux-gnu/libuv.so.1", FrameClass::kLibrary},
       {"", "", "/opt/shop", FrameClass::kLibrary},
   };
