@@ -1,0 +1,97 @@
+// A segment built in memory with the structs of common/segment.hpp, as tests want it: small sections, every item
+// settable, the result as bytes or as a file that goes away with it.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/segment.hpp"
+
+namespace asynctrace::test {
+
+inline constexpr uint32_t kItems = 16;  // capacity of most sections
+
+class SegmentImage {
+ public:
+  SegmentImage() {
+    using namespace segment;
+    const struct {
+      uint32_t item_size;
+      uint32_t capacity;
+    } plan[kSectionCount] = {{1, 4096},          {sizeof(Module), kItems}, {sizeof(Poller), kItems},
+                             {sizeof(Thread), kItems}, {sizeof(Task), kItems},   {sizeof(Leaf), kItems},
+                             {sizeof(Stack), kItems},  {sizeof(uint64_t), 1024}};
+    uint64_t end = kPage;
+    Header header{};
+    for (uint32_t id = 0; id < kSectionCount; id++) {
+      header.sections[id] = {end, plan[id].item_size, plan[id].capacity, 0, 0};
+      end += (uint64_t{plan[id].item_size} * plan[id].capacity + kPage - 1) / kPage * kPage;
+    }
+    words_.resize(end / sizeof(uint64_t));
+    memcpy(header.magic, kMagic, sizeof(kMagic));
+    header.version = kVersion;
+    header.header_size = sizeof(Header);
+    header.file_size = end;
+    header.pid = 42;
+    header.state = AgentState::kTracing;
+    header.clock = {ClockKind::kMonotonic, 0, 0, 0, 0, 0, 0};
+    header.next_task_id = 1;
+    this->header() = header;
+  }
+
+  segment::Header& header() { return *reinterpret_cast<segment::Header*>(words_.data()); }
+  std::span<std::byte> bytes() { return std::as_writable_bytes(std::span(words_)); }
+
+  template <typename T>
+  T& at(segment::SectionId id, uint32_t index) {
+    return reinterpret_cast<T*>(bytes().data() + header().sections[id].offset)[index];
+  }
+
+  // Appends; returns the item's number.
+  template <typename T>
+  uint32_t add(segment::SectionId id, const T& item) {
+    const uint32_t index = header().sections[id].used++;
+    if (index >= header().sections[id].capacity) throw std::length_error("section is full");
+    at<T>(id, index) = item;
+    return index;
+  }
+  segment::StringRef add_string(std::string_view text) {
+    const uint32_t offset = header().sections[segment::kStrings].used;
+    for (const char c : text) add(segment::kStrings, c);
+    return {offset, static_cast<uint32_t>(text.size())};
+  }
+  uint32_t add_stack(std::span<const uint64_t> pcs, uint16_t flags = 0) {
+    const uint32_t first = header().sections[segment::kPcs].used;
+    for (const uint64_t pc : pcs) add(segment::kPcs, pc);
+    return add(segment::kStacks, segment::Stack{first, static_cast<uint16_t>(pcs.size()), flags});
+  }
+
+ private:
+  std::vector<uint64_t> words_;  // keeps items aligned as a mapped file does
+};
+
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::span<const std::byte> bytes) : path_("/tmp/asynctrace-test-XXXXXX") {
+    const int fd = mkstemp(path_.data());
+    const bool written = fd >= 0 && write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+    if (fd >= 0) close(fd);
+    if (!written) throw std::runtime_error("no temporary file");
+  }
+  ~TemporaryFile() { unlink(path_.c_str()); }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace asynctrace::test
