@@ -60,6 +60,10 @@ constexpr std::string_view kStdFunctions[] = {
     "main",         "_start", "__libc_start_main", "__libc_start_call_main", "clone",
     "start_thread", "clone3", "thread_start"};
 
+// Made by rustc itself, in no file.
+constexpr std::string_view kStdFunctionStarts[] = {"__rust_", "rust_begin_unwind", "rust_panic",
+                                                   "rust_eh_personality"};
+
 constexpr std::string_view kStdModules[] = {"/libc.so", "/libc-",       "/libpthread", "/ld-linux",
                                             "[vdso]",   "/libgcc_s.so", "/libstdc++",  "/libm.so"};
 constexpr std::string_view kSystemModules[] = {"/lib/", "/lib64/", "/usr/lib/"};
@@ -132,7 +136,10 @@ FrameClass classify_frame(const Frame& frame, std::string_view module_path) {
   // Where the system's debug files are installed, its libraries have lines as well.
   if (contains_any(module_path, kStdModules)) return FrameClass::kStd;
   if (starts_with_any(module_path, kSystemModules)) return FrameClass::kLibrary;
-  if (frame.file.empty() && is_one_of(function, kStdFunctions)) return FrameClass::kStd;
+  if (frame.file.empty() &&
+      (is_one_of(function, kStdFunctions) || starts_with_any(function, kStdFunctionStarts))) {
+    return FrameClass::kStd;
+  }
   // An address in no symbol: nothing says that it is the user's.
   if (frame.file.empty() && function.empty()) return FrameClass::kLibrary;
   return FrameClass::kUser;

@@ -95,6 +95,7 @@ TEST(FrameClass, FollowsPathsThenNames) {
       {"<alloc::boxed::Box<F> as core::ops::function::FnOnce<A>>::call_once", "", "/opt/shop",
        FrameClass::kStd},
       {"main", "", "/opt/shop", FrameClass::kStd},
+      {"__rust_try", "", "/opt/shop", FrameClass::kStd},
       {"__libc_start_call_main", "", "/lib/x86_64-linux-gnu/libc.so.6", FrameClass::kStd},
       {"__libc_start_call_main", "./csu/../sysdeps/x86/libc-start.h", "/lib/x86_64-linux-gnu/libc.so.6",
        FrameClass::kStd},
