@@ -37,7 +37,7 @@ def test_dumps_at_full_speed(tmp_path, quick, runtime):
         seen = set()
         for _ in range(dumps):
             seen |= check(target.dump(), allowed, count)
-        assert len(seen) >= 32, "of each pair one waits at any time"
+        assert len(seen) >= 32, "one of each pair waits at any time"
         target.kill()
 
 

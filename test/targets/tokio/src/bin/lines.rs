@@ -1,10 +1,11 @@
 //! Task i may only ever wait on the line of lane i % 64, and every task is always under way: the two of a
-//! pair wake each other for ever. A dump may never show a task on another lane's line. The task's type
-//! names its lane independently of where it waits. Arguments: tasks, multi or current.
+//! pair hand one turn to and fro for ever. A dump may never show a task on another lane's line. The task's
+//! type names its lane independently of where it waits. Arguments: tasks, multi or current.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 
 static ENTERED: AtomicUsize = AtomicUsize::new(0);
 
@@ -16,11 +17,10 @@ struct Link {
 
 impl Link {
     // Each lane passes another number, or the compiler would merge their functions into one.
-    fn wake_peer(&self, line: u32) {
+    fn enter(&self, line: u32) {
         if self.line.swap(line, Ordering::Relaxed) == 0 {
             ENTERED.fetch_add(1, Ordering::Relaxed);
         }
-        self.peer.notify_one();
     }
 }
 
@@ -30,13 +30,16 @@ struct Lane {
     spawn: fn(Link),
 }
 
-// The caller writes the awaits: one that a macro writes would be on the line of the macro's call.
+// The caller writes the awaits: one that a macro writes would be on the line of the macro's call. Without the
+// yield a pair would keep its worker for itself.
 macro_rules! lanes {
-    ($($name:ident: |$link:ident| $line:expr, $wait:expr;)*) => {
+    ($($name:ident: |$link:ident| $line:expr, $wait:expr, $yield:expr;)*) => {
         $(async fn $name($link: Link) {
             loop {
-                $link.wake_peer($line);
+                $link.enter($line);
                 $wait;
+                $yield;
+                $link.peer.notify_one();
             }
         })*
         const LANES: &[Lane] = &[$(Lane {
@@ -48,82 +51,85 @@ macro_rules! lanes {
 }
 
 lanes! {
-    lane_00: |link| line!(), link.me.notified().await;
-    lane_01: |link| line!(), link.me.notified().await;
-    lane_02: |link| line!(), link.me.notified().await;
-    lane_03: |link| line!(), link.me.notified().await;
-    lane_04: |link| line!(), link.me.notified().await;
-    lane_05: |link| line!(), link.me.notified().await;
-    lane_06: |link| line!(), link.me.notified().await;
-    lane_07: |link| line!(), link.me.notified().await;
-    lane_08: |link| line!(), link.me.notified().await;
-    lane_09: |link| line!(), link.me.notified().await;
-    lane_10: |link| line!(), link.me.notified().await;
-    lane_11: |link| line!(), link.me.notified().await;
-    lane_12: |link| line!(), link.me.notified().await;
-    lane_13: |link| line!(), link.me.notified().await;
-    lane_14: |link| line!(), link.me.notified().await;
-    lane_15: |link| line!(), link.me.notified().await;
-    lane_16: |link| line!(), link.me.notified().await;
-    lane_17: |link| line!(), link.me.notified().await;
-    lane_18: |link| line!(), link.me.notified().await;
-    lane_19: |link| line!(), link.me.notified().await;
-    lane_20: |link| line!(), link.me.notified().await;
-    lane_21: |link| line!(), link.me.notified().await;
-    lane_22: |link| line!(), link.me.notified().await;
-    lane_23: |link| line!(), link.me.notified().await;
-    lane_24: |link| line!(), link.me.notified().await;
-    lane_25: |link| line!(), link.me.notified().await;
-    lane_26: |link| line!(), link.me.notified().await;
-    lane_27: |link| line!(), link.me.notified().await;
-    lane_28: |link| line!(), link.me.notified().await;
-    lane_29: |link| line!(), link.me.notified().await;
-    lane_30: |link| line!(), link.me.notified().await;
-    lane_31: |link| line!(), link.me.notified().await;
-    lane_32: |link| line!(), link.me.notified().await;
-    lane_33: |link| line!(), link.me.notified().await;
-    lane_34: |link| line!(), link.me.notified().await;
-    lane_35: |link| line!(), link.me.notified().await;
-    lane_36: |link| line!(), link.me.notified().await;
-    lane_37: |link| line!(), link.me.notified().await;
-    lane_38: |link| line!(), link.me.notified().await;
-    lane_39: |link| line!(), link.me.notified().await;
-    lane_40: |link| line!(), link.me.notified().await;
-    lane_41: |link| line!(), link.me.notified().await;
-    lane_42: |link| line!(), link.me.notified().await;
-    lane_43: |link| line!(), link.me.notified().await;
-    lane_44: |link| line!(), link.me.notified().await;
-    lane_45: |link| line!(), link.me.notified().await;
-    lane_46: |link| line!(), link.me.notified().await;
-    lane_47: |link| line!(), link.me.notified().await;
-    lane_48: |link| line!(), link.me.notified().await;
-    lane_49: |link| line!(), link.me.notified().await;
-    lane_50: |link| line!(), link.me.notified().await;
-    lane_51: |link| line!(), link.me.notified().await;
-    lane_52: |link| line!(), link.me.notified().await;
-    lane_53: |link| line!(), link.me.notified().await;
-    lane_54: |link| line!(), link.me.notified().await;
-    lane_55: |link| line!(), link.me.notified().await;
-    lane_56: |link| line!(), link.me.notified().await;
-    lane_57: |link| line!(), link.me.notified().await;
-    lane_58: |link| line!(), link.me.notified().await;
-    lane_59: |link| line!(), link.me.notified().await;
-    lane_60: |link| line!(), link.me.notified().await;
-    lane_61: |link| line!(), link.me.notified().await;
-    lane_62: |link| line!(), link.me.notified().await;
-    lane_63: |link| line!(), link.me.notified().await;
+    lane_00: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_01: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_02: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_03: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_04: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_05: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_06: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_07: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_08: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_09: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_10: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_11: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_12: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_13: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_14: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_15: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_16: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_17: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_18: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_19: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_20: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_21: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_22: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_23: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_24: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_25: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_26: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_27: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_28: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_29: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_30: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_31: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_32: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_33: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_34: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_35: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_36: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_37: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_38: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_39: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_40: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_41: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_42: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_43: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_44: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_45: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_46: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_47: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_48: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_49: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_50: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_51: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_52: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_53: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_54: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_55: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_56: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_57: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_58: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_59: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_60: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_61: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_62: |link| line!(), link.me.notified().await, yield_now().await;
+    lane_63: |link| line!(), link.me.notified().await, yield_now().await;
 }
 
 async fn run(tasks: usize) {
-    let bells: Vec<_> = (0..tasks).map(|_| Arc::new(Notify::new())).collect();
+    let turns: Vec<_> = (0..tasks).map(|_| Arc::new(Notify::new())).collect();
     for task in 0..tasks {
         let lane = &LANES[task % LANES.len()];
-        let (me, peer) = (bells[task].clone(), bells[task ^ 1].clone());
+        let (me, peer) = (turns[task].clone(), turns[task ^ 1].clone());
         (lane.spawn)(Link { me, peer, line: AtomicU32::new(0) });
+        if task % 2 == 0 {
+            turns[task].notify_one();
+        }
         println!("TASKLINE {task} {} {}", lane.line, lane.name);
     }
     while ENTERED.load(Ordering::Relaxed) < tasks {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     targets::ready();
     std::future::pending().await
