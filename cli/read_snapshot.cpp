@@ -43,7 +43,10 @@ class Durations {
     const uint64_t ns = rate_.to_monotonic_ns(ticks);
     return ns < end_ns_ ? end_ns_ - ns : 0;
   }
-  uint64_t length(uint64_t ticks) const { return static_cast<uint64_t>(static_cast<double>(ticks) * rate_.ns_per_tick); }
+  // A damaged clock can make any number of a tick; past the range a conversion would be undefined.
+  uint64_t length(uint64_t ticks) const {
+    return static_cast<uint64_t>(std::min(static_cast<double>(ticks) * rate_.ns_per_tick, 9.2e18));
+  }
 
  private:
   TickRate rate_;

@@ -2,7 +2,7 @@
 // settable, the result as bytes or as a file that goes away with it.
 #pragma once
 
-#include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -25,9 +25,14 @@ class SegmentImage {
     const struct {
       uint32_t item_size;
       uint32_t capacity;
-    } plan[kSectionCount] = {{1, 4096},          {sizeof(Module), kItems}, {sizeof(Poller), kItems},
-                             {sizeof(Thread), kItems}, {sizeof(Task), kItems},   {sizeof(Leaf), kItems},
-                             {sizeof(Stack), kItems},  {sizeof(uint64_t), 1024}};
+    } plan[kSectionCount] = {{1, 4096},
+                             {sizeof(segment::Module), kItems},
+                             {sizeof(Poller), kItems},
+                             {sizeof(segment::Thread), kItems},
+                             {sizeof(segment::Task), kItems},
+                             {sizeof(segment::Leaf), kItems},
+                             {sizeof(segment::Stack), kItems},
+                             {sizeof(uint64_t), 1024}};
     uint64_t end = kPage;
     Header header{};
     for (uint32_t id = 0; id < kSectionCount; id++) {
