@@ -1,0 +1,22 @@
+"""Nanoseconds for one stack: the agent's verified memo beside what others do."""
+
+from measure import interleaved, ratio
+
+# What each is compared with is captured on the same kind of stack: with frame pointers or without.
+PEERS = {"unw_backtrace": "memo", "backtrace": "memo", "frame-pointers": "memo-framed"}
+NAMES = {"unw_backtrace": "unw_backtrace", "backtrace": "glibc backtrace", "frame-pointers": "frame-pointer walk"}
+
+
+def capture(bench):
+    rounds = 5 if bench.quick else 15
+    for frames in (10, 20, 40):
+        methods = ["memo", "memo-framed", *PEERS]
+        results = dict(zip(methods, interleaved(rounds, *(measure(bench, name, frames) for name in methods))))
+        for peer, memo in PEERS.items():
+            yield ratio(f"{frames} frames, {NAMES[peer]} and memo, ns", results[peer], results[memo])
+
+
+def measure(bench, method, frames):
+    calls = 20_000 if method == "backtrace" else 500_000
+    program = bench.build / "test" / "bench" / "capture_bench"
+    return lambda: float(bench.output([program, method, frames, calls, bench.segments]))

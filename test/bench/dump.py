@@ -1,0 +1,72 @@
+"""Dumps of programs with many waiting tasks: what they take, and what the program notices."""
+
+import contextlib
+import os
+import statistics
+import subprocess
+import time
+
+from measure import PATIENCE, Figure, value_of
+
+
+def dump(bench):
+    dumps = 5 if bench.quick else 20
+    for tasks in (1000, 10_000, 100_000):
+        largest = tasks == 100_000
+        with waiters(bench, tasks) as program:
+            runs = [run_beside_ticker(bench, program) for _ in range(dumps)]
+            seconds, megabytes, idle_gaps, dump_gaps = zip(*runs)
+            as_json = [run_dump(bench, program.pid, "json")[0] for _ in range(3 if largest else 0)]
+        name = f"dump of {tasks:,} tasks"
+        yield Figure(f"{name}, s", None, None, statistics.median(seconds), 1 if largest else None, " s")
+        if as_json:
+            yield Figure(f"{name} as JSON, s", None, None, statistics.median(as_json), None, " s")
+        yield Figure(f"{name}, CLI's peak memory, MB", None, None, max(megabytes), 300 if largest else None, " MB")
+        idle, dumping = max(idle_gaps), max(dump_gaps)
+        yield Figure(f"{name}, ticker's longest gap, ms", idle, dumping, dumping / idle, 2)
+
+
+@contextlib.contextmanager
+def waiters(bench, tasks):
+    program = bench.start([bench.target("waiters"), tasks, "multi"], traced=True)
+    try:
+        line = program.stdout.readline()
+        if not line.startswith("READY"):
+            raise RuntimeError(f"waiters said {line!r}")
+        yield program
+    finally:
+        program.stdin.close()
+        program.wait(PATIENCE)
+        program.stdout.close()
+        bench.forget_segments()
+
+
+def run_beside_ticker(bench, program):
+    """A dump, then as long without one: seconds, megabytes, the longest gaps in ms without and with."""
+    longest_gap(program)
+    seconds, megabytes = run_dump(bench, program.pid, "text")
+    dumping = longest_gap(program)
+    time.sleep(seconds)
+    return seconds, megabytes, longest_gap(program), dumping
+
+
+def longest_gap(program):
+    """The ticker's, in ms, since the last call."""
+    program.stdin.write("\n")
+    program.stdin.flush()
+    return value_of(program.stdout.readline(), "LONGEST_GAP_US") / 1000
+
+
+def run_dump(bench, pid, form):
+    """Seconds and peak memory in MB. Peak memory is never below this program's own: the kernel carries that of the
+    process image before exec on."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [bench.cli, "dump", "--format", form, str(pid)], env=bench.environment(False), stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    elapsed = time.perf_counter() - began
+    if process.returncode != 0:
+        raise RuntimeError(f"dump ended with {process.returncode}")
+    return elapsed, usage.ru_maxrss * 1024 / 1e6
