@@ -69,7 +69,7 @@ class TextRenderer {
     return options_.colour ? fmt::format("\033[{}m{}\033[0m", style, text) : text;
   }
 
-  std::string at_least(std::string duration) const {
+  std::string at_least(const std::string& duration) const {
     return report_.snapshot->durations_at_least ? "at least " + duration : duration;
   }
 

@@ -19,7 +19,7 @@ struct Shape {
   std::vector<LeafKey> keys;     // sorted
   std::optional<uint32_t> type;  // only where there is no leaf
   bool torn = false;             // the same
-  friend auto operator<=>(const Shape&, const Shape&) = default;
+  bool operator==(const Shape&) const = default;
 };
 
 struct ShapeHash {
