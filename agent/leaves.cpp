@@ -12,6 +12,9 @@ namespace {
 constexpr int kMaxInexactLeaves = 8;
 
 LeafEntry* g_entries = nullptr;
+
+// A leaf without an exact end has no waker; there the word chains the leaves of its task.
+uint32_t next_inexact(const LeafEntry& entry) { return static_cast<uint32_t>(entry.waker_data); }
 IndexPool g_pool;
 
 Leaf& record(uint32_t leaf) { return g_segment.items<Leaf>(kLeaves)[leaf]; }
@@ -42,24 +45,23 @@ void unpublish(uint32_t leaf) {
 // Gives a leaf that was just begun the waiting time of the one it renews. The new leaf may already have ended on
 // another thread and its record belong to someone else, so the time is exchanged only against its own.
 void inherit_since(const RecentLeaf& begun, uint64_t since) {
-  uint64_t own = begun.registered;
+  uint64_t own = begun.since;
   std::atomic_ref<uint64_t>(record(begun.leaf).since)
       .compare_exchange_strong(own, since, std::memory_order_relaxed);
-  own = begun.registered;
+  own = begun.since;
   std::atomic_ref<uint64_t>(g_entries[begun.leaf].since)
       .compare_exchange_strong(own, since, std::memory_order_relaxed);
 }
 
-void fill(LeafEntry& entry, const ThreadContext& context, const LeafOwner& owner, uint32_t stack, uint64_t ticks) {
-  entry.registered = ticks;
-  entry.since = ticks;
+void fill(LeafEntry& entry, const ThreadContext& context, const LeafOwner& owner, uint32_t stack) {
+  entry.registered = owner.registered;
+  entry.since = owner.since;
   entry.task_id = owner.task_id;
   entry.task = owner.task;
   entry.stack = stack;
   entry.poll = owner.poll;
-  entry.flags = owner.own_waker ? kOwnWaker : 0u;
+  entry.flags = static_cast<uint8_t>(owner.own_waker ? kOwnWaker : 0u);
   entry.joins = context.joining;
-  entry.next = kNone;
   entry.woken.store(false, std::memory_order_relaxed);
 }
 
@@ -79,16 +81,16 @@ bool start_leaves() {
 LeafEntry& leaf_entry(uint32_t leaf) { return g_entries[leaf]; }
 uint32_t leaf_number(const LeafEntry& entry) { return static_cast<uint32_t>(&entry - g_entries); }
 
-uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint64_t ticks) {
+uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack) {
   const uint32_t leaf = take(guard);
   if (leaf == kNone) return kNone;
   ThreadContext& context = guard.context();
   LeafEntry& entry = g_entries[leaf];
-  fill(entry, context, owner, stack, ticks);
+  fill(entry, context, owner, stack);
   const RecentLeaf& ended = context.ended;
   if (ended.task_id == owner.task_id && ended.stack == stack && ended.poll == owner.poll) entry.since = ended.since;
   entry.wakers.store(1, std::memory_order_relaxed);
-  context.begun = {owner.task_id, ticks, entry.since, leaf, stack, owner.poll};
+  context.begun = {owner.task_id, entry.registered, entry.since, leaf, stack, owner.poll};
   context.ended.task_id = 0;
   publish(leaf);
   return leaf;
@@ -104,26 +106,29 @@ void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped) {
   }
   ThreadContext& context = guard.context();
   const Frame* frame = context.frame;
+  // One that was begun in the poll before has waited since the end of that poll.
+  const bool first_wait = entry.since == entry.registered && frame != nullptr && entry.poll + 1 == frame->poll;
+  const uint64_t since = first_wait && (entry.flags & kOwnWaker) != 0 ? task_entry(entry.task).poll_ended : entry.since;
   const bool waited_on = dropped && !entry.woken.load(std::memory_order_relaxed);
   if (waited_on && frame != nullptr && frame->task_id == entry.task_id && entry.poll != frame->poll) {
     const RecentLeaf& begun = context.begun;
     if (begun.task_id == entry.task_id && begun.stack == entry.stack && begun.poll == frame->poll)
-      inherit_since(begun, entry.since);
+      inherit_since(begun, since);
     else
-      context.ended = {entry.task_id, entry.registered, entry.since, leaf, entry.stack, frame->poll};
+      context.ended = {entry.task_id, entry.registered, since, leaf, entry.stack, frame->poll};
   }
   entry.wakers.store(0, std::memory_order_relaxed);
   g_pool.give(context.leaves, leaf);
 }
 
-void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint64_t ticks) {
+void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack) {
   TaskEntry& task = task_entry(owner.task);
   int count = 0;
   uint32_t last = kNone;
   uint32_t leaf = task.inexact_leaves;
   while (leaf != kNone && g_entries[leaf].stack != stack && count < kMaxInexactLeaves) {
     last = leaf;
-    leaf = g_entries[leaf].next;
+    leaf = next_inexact(g_entries[leaf]);
     count++;
   }
   if (count == kMaxInexactLeaves) leaf = last;  // the oldest makes room
@@ -131,15 +136,13 @@ void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t
   if (leaf == kNone) {
     leaf = take(guard);
     if (leaf == kNone) return;
-    g_entries[leaf].next = task.inexact_leaves;
+    g_entries[leaf].waker_data = task.inexact_leaves;
     task.inexact_leaves = leaf;
   }
   LeafEntry& entry = g_entries[leaf];
-  const uint32_t next = entry.next;
-  const uint64_t since = renewed ? entry.since : ticks;
-  fill(entry, guard.context(), owner, stack, ticks);
+  const uint64_t since = renewed ? entry.since : owner.since;
+  fill(entry, guard.context(), owner, stack);
   entry.since = since;
-  entry.next = next;
   entry.flags |= kNoExactEnd;
   entry.wakers.store(0, std::memory_order_relaxed);
   publish(leaf);
@@ -147,7 +150,7 @@ void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t
 
 void end_inexact_leaves(const HookGuard& guard, TaskEntry& task) {
   for (uint32_t leaf = task.inexact_leaves; leaf != kNone;) {
-    const uint32_t next = g_entries[leaf].next;
+    const uint32_t next = next_inexact(g_entries[leaf]);
     unpublish(leaf);
     g_entries[leaf].flags = 0;
     g_pool.give(guard.context().leaves, leaf);

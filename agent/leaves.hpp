@@ -11,43 +11,46 @@
 namespace asynctrace::agent {
 
 // The private half: what a wrapped waker points to, and enough to fill the segment of a forked child.
-struct LeafEntry {
+struct alignas(64) LeafEntry {
   uint64_t waker_data;  // of the original waker
   uint64_t registered;
   uint64_t since;
   uint64_t task_id;
+  uint64_t joins;
   uint32_t task;        // slot
   uint32_t stack;
   uint32_t poll;
-  uint32_t flags;       // segment::LeafFlags
   std::atomic<uint32_t> wakers;  // wrapped wakers that share this leaf; 0: free, or without an exact end
   uint16_t table;       // of the original waker
+  uint8_t flags;        // segment::LeafFlags
   bool vtable_first;    // order of the two words of a RawWaker
   std::atomic<bool> woken;  // by reference, so the waker lives on; a leaf that replaces it waits anew
-  uint32_t next;        // chain of a task's inexact leaves
-  uint64_t joins;
 };
+static_assert(sizeof(LeafEntry) == 64, "one cache line: a leaf ends on another thread than it began");
 
 bool start_leaves();
 LeafEntry& leaf_entry(uint32_t leaf);
 uint32_t leaf_number(const LeafEntry& entry);
 
+// Whose leaf it is, and when it began (see segment::Leaf).
 struct LeafOwner {
   uint32_t task;  // slot
   uint64_t task_id;
   uint32_t poll;
   bool own_waker;
+  uint64_t registered;
+  uint64_t since;
 };
 
 // Begins a leaf that ends with its waker. kNone: no room (counted).
-uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint64_t ticks);
+uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack);
 
 // Ends it. `dropped`: its waker was dropped, not woken; a leaf that is dropped and begun again at the same
 // stack within one poll keeps its waiting time. A guard that is empty (inside a signal handler) will do.
 void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped);
 
 // The program holds the original waker of this stack: begins or renews a leaf without an exact end.
-void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint64_t ticks);
+void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack);
 void end_inexact_leaves(const HookGuard& guard, TaskEntry& task);
 
 // Fills the segment of a forked child.

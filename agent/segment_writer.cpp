@@ -66,6 +66,7 @@ void SegmentWriter::plan(uint64_t max_size) {
     area.capacity = static_cast<uint32_t>(bytes / share.item_size);
     area.next.store(0, std::memory_order_relaxed);
     area.reserved_bytes.store(0, std::memory_order_relaxed);
+    area.low_water.store(0, std::memory_order_relaxed);
     offset += bytes;
   }
   file_size_ = offset;
@@ -184,13 +185,15 @@ bool SegmentWriter::cover(SectionId id, uint32_t index) {
   return true;
 }
 
-void SegmentWriter::reserve_ahead(SectionId id) {
+void SegmentWriter::reserve_next_chunk(SectionId id) {
   Area& area = sections_[id];
   const uint64_t used = uint64_t{area.next.load(std::memory_order_relaxed)} * area.item_size;
-  const uint64_t reserved = area.reserved_bytes.load(std::memory_order_relaxed);
-  if (reserved - used >= next_chunk(reserved) / 2) return;
   const uint64_t limit = uint64_t{area.capacity} * area.item_size;
-  reserve(area, std::min(limit, used + next_chunk(reserved)));
+  const bool reserved = reserve(area, std::min(limit, used + next_chunk(used)));
+  const uint64_t end = area.reserved_bytes.load(std::memory_order_relaxed);
+  // A full file system is asked again only when the room is really needed.
+  const uint64_t mark = reserved && end < limit ? std::max(used + area.item_size, end - next_chunk(end) / 2) : limit;
+  area.low_water.store(static_cast<uint32_t>(mark / area.item_size), std::memory_order_relaxed);
 }
 
 void SegmentWriter::count_loss(Counter counter) {

@@ -36,7 +36,11 @@ class SegmentWriter {
   uint32_t used(segment::SectionId id) const { return sections_[id].next.load(std::memory_order_relaxed); }
 
   // Reserves the next chunk ahead of need where less than half a chunk is left. For moments that may block.
-  void reserve_ahead(segment::SectionId id);
+  void reserve_ahead(segment::SectionId id) {
+    const Area& area = sections_[id];
+    if (area.next.load(std::memory_order_relaxed) >= area.low_water.load(std::memory_order_relaxed)) [[unlikely]]
+      reserve_next_chunk(id);
+  }
 
   void count_loss(segment::Counter counter);
 
@@ -47,11 +51,13 @@ class SegmentWriter {
     uint32_t capacity = 0;
     std::atomic<uint32_t> next{0};
     std::atomic<uint64_t> reserved_bytes{0};
+    std::atomic<uint32_t> low_water{0};  // number of the item from which on the next chunk is wanted
   };
 
   void plan(uint64_t max_size);
   int open_file(const Config& config, char* path, size_t path_size);
   bool reserve(Area& area, uint64_t bytes);
+  void reserve_next_chunk(segment::SectionId id);
   void write_identity();
 
   segment::Header* header_ = nullptr;

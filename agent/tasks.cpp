@@ -34,11 +34,17 @@ void publish(uint32_t slot, uint64_t id, uint64_t state) {
   task.polls = entry.polls;
   task.wakes = task.last_tid = 0;
   task.poller = entry.poller;
-  task.kind = entry.kind;
-  task.flags = 0;
-  task.excess_references = 0;
+  task.kind_and_flags = static_cast<uint8_t>(static_cast<uint8_t>(entry.kind) << 4);
+  task.references = segment::References::kUnknown;
   state_word(slot).store(state, std::memory_order_relaxed);
   std::atomic_ref<uint64_t>(task.id).store(id, std::memory_order_release);
+}
+
+// A statistic of one writer at a time, but for the cases that segment::Task tells of.
+template <typename T>
+void raise(T& counter, T by) {
+  std::atomic_ref<T> value(counter);
+  value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -67,6 +73,7 @@ uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint1
   const uint64_t id = next_task_id();
   entry.header = address;
   entry.created = now();
+  entry.poll_ended = entry.created;
   entry.polls = 0;
   entry.inexact_leaves = kNone;
   entry.poller = poller;
@@ -102,10 +109,11 @@ uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid) {
 
 void end_task_poll(uint32_t slot, uint64_t began, uint64_t ticks, TaskState state) {
   segment::Task& task = task_record(slot);
-  std::atomic_ref<uint64_t>(task.busy).fetch_add(ticks - began, std::memory_order_relaxed);
+  raise(task.busy, ticks - began);
   std::atomic_ref<uint64_t> max_poll(task.max_poll);
   if (ticks - began > max_poll.load(std::memory_order_relaxed))
     max_poll.store(ticks - began, std::memory_order_relaxed);
+  g_entries[slot].poll_ended = ticks;
   uint64_t running = pack(began, TaskState::kRunning);
   state_word(slot).compare_exchange_strong(running, pack(ticks, state), std::memory_order_release);
 }
@@ -117,17 +125,17 @@ void mark_woken(uint32_t slot, uint64_t id) {
   if (state_of(word) != TaskState::kWaiting || entry.id.load(std::memory_order_acquire) != id) return;
   // The word holds a time, so it cannot come from another task that has the slot by now.
   if (state_word(slot).compare_exchange_strong(word, pack(now(), TaskState::kScheduled), std::memory_order_acq_rel))
-    std::atomic_ref<uint32_t>(task_record(slot).wakes).fetch_add(1, std::memory_order_relaxed);
+    raise(task_record(slot).wakes, 1u);
 }
 
-void publish_references(uint32_t slot, int64_t excess) {
-  segment::Task& task = task_record(slot);
-  std::atomic_ref<int32_t>(task.excess_references)
-      .store(static_cast<int32_t>(excess > INT32_MAX ? INT32_MAX : excess), std::memory_order_relaxed);
-  std::atomic_ref<uint8_t> flags(task.flags);
+void publish_references(uint32_t slot, segment::References references) {
+  std::atomic_ref<segment::References>(task_record(slot).references).store(references, std::memory_order_relaxed);
+}
+
+void mark_nesting(uint32_t slot) {
+  std::atomic_ref<uint8_t> flags(task_record(slot).kind_and_flags);
   const uint8_t seen = flags.load(std::memory_order_relaxed);
-  if ((seen & segment::kReferencesKnown) == 0)
-    flags.fetch_or(segment::kReferencesKnown, std::memory_order_release);
+  if ((seen & segment::kNestsPolls) == 0) flags.store(seen | segment::kNestsPolls, std::memory_order_relaxed);
 }
 
 uint32_t block_on_task(const HookGuard& guard, uint64_t ticks) {

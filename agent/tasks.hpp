@@ -11,10 +11,11 @@
 namespace asynctrace::agent {
 
 // The private half. `id` guards against a slot that was reused: 0 while free.
-struct TaskEntry {
+struct alignas(64) TaskEntry {
   std::atomic<uint64_t> id;
   uint64_t header;
   uint64_t created;
+  uint64_t poll_ended;      // the last one
   uint32_t polls;
   uint32_t inexact_leaves;  // chain of leaves without an exact end, by LeafEntry::next; kNone: none
   uint16_t poller;
@@ -45,8 +46,10 @@ void end_task_poll(uint32_t slot, uint64_t began, uint64_t ticks, segment::TaskS
 // A waker was woken, or the runtime scheduled the task: waiting becomes scheduled.
 void mark_woken(uint32_t slot, uint64_t id);
 
-// See segment::Task::excess_references.
-void publish_references(uint32_t slot, int64_t excess);
+void publish_references(uint32_t slot, segment::References references);
+
+// Another task was polled inside a poll of this one.
+void mark_nesting(uint32_t slot);
 
 // The pseudo task for futures that this thread polls itself, made at first need; its slot, or kNone. Begins a
 // new poll if it was woken since the last leaf.

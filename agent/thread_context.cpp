@@ -14,7 +14,7 @@
 
 namespace asynctrace::agent {
 
-thread_local ThreadContext* t_context __attribute__((tls_model("initial-exec"))) = nullptr;
+constinit thread_local ThreadContext* t_context __attribute__((tls_model("initial-exec"))) = nullptr;
 
 namespace {
 
@@ -95,6 +95,7 @@ ThreadContext* register_thread() {
   context->in_hook.store(false, std::memory_order_relaxed);
   context->joining = 0;
   context->joining_at = 0;
+  context->waking = 0;
   context->begun = {};
   context->ended = {};
   context->stack_anchor = stack_anchor(tid);
@@ -111,18 +112,6 @@ ThreadContext* register_thread() {
   t_context = context;
   registering = false;
   return context;
-}
-
-void publish_frame(ThreadContext& context) {
-  const Frame* frame = context.frame;
-  uint64_t outer = 0;
-  for (const Frame* f = frame; f != nullptr; f = f->parent) outer = f->task_id;
-  segment::Thread& record = *context.record;
-  std::atomic_ref<uint64_t>(record.poll_since).store(frame != nullptr ? frame->began : 0,
-                                                     std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(record.outer_task).store(outer, std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(record.task).store(frame != nullptr ? frame->task_id : 0,
-                                               std::memory_order_release);
 }
 
 }  // namespace asynctrace::agent

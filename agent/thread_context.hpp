@@ -18,10 +18,12 @@ struct Frame {
   Frame* parent;
   uint64_t header;   // address of the polled task
   uint64_t task_id;  // 0: no record could be had
+  uint64_t outermost_id;  // task of the outermost poll in progress: the worker loop
   uint64_t began;
   uint32_t task;     // slot, kNone
   uint32_t poll;     // number of this poll
   uint32_t poller;   // index of its poll function
+  uint32_t leaves;   // begun so far
 };
 
 // A leaf that was begun or ended a moment ago in the current poll: a leaf that renews its waker in place does
@@ -43,6 +45,7 @@ struct ThreadContext {
   std::atomic<bool> in_hook;  // a signal handler interrupted a hook of this thread
   uint64_t joining;     // header of the task whose output is being asked for, 0: none
   uintptr_t joining_at; // stack address of that question
+  uint64_t waking;      // header of the task that was last woken through a wrapped waker
   RecentLeaf begun;
   RecentLeaf ended;
   uintptr_t stack_anchor;     // stands for the root where a stack has none
@@ -54,7 +57,7 @@ struct ThreadContext {
   alignas(16) unsigned char unwind_space[4096];  // cursor and registers of a walk: too large for a hook's stack
 };
 
-extern thread_local ThreadContext* t_context __attribute__((tls_model("initial-exec")));
+extern constinit thread_local ThreadContext* t_context __attribute__((tls_model("initial-exec")));
 
 bool start_threads();
 ThreadContext* register_thread();
@@ -101,6 +104,13 @@ class HookGuard {
 };
 
 // The record of the poll in progress as others see it.
-void publish_frame(ThreadContext& context);
+inline void publish_frame(const ThreadContext& context) {
+  const Frame* frame = context.frame;
+  segment::Thread& record = *context.record;
+  std::atomic_ref<uint64_t>(record.poll_since).store(frame != nullptr ? frame->began : 0, std::memory_order_relaxed);
+  std::atomic_ref<uint64_t>(record.outer_task)
+      .store(frame != nullptr ? frame->outermost_id : 0, std::memory_order_relaxed);
+  std::atomic_ref<uint64_t>(record.task).store(frame != nullptr ? frame->task_id : 0, std::memory_order_release);
+}
 
 }  // namespace asynctrace::agent

@@ -266,13 +266,13 @@ class Builder {
     Task out;
     out.id = in.id;
     out.address = in.address;
-    out.kind = in.kind;
+    out.kind = static_cast<TaskKind>(in.kind_and_flags >> 4);
     if (const auto poller = in.poller != segment::kNoPoller ? reader_.poller(in.poller) : std::nullopt) {
       out.runtime = poller->runtime;
       out.poll_function = poller->address;
     }
     out.state = static_cast<TaskState>(in.state & 3);
-    out.nests_polls = (in.flags & segment::kNestsPolls) != 0;
+    out.nests_polls = (in.kind_and_flags & segment::kNestsPolls) != 0;
     out.torn = !raw.settled;
     out.created_ns = durations_.since(in.created);
     out.in_state_ns = durations_.since(in.state >> 2);
@@ -283,9 +283,9 @@ class Builder {
     if (in.last_tid != 0) out.last_poll_tid = in.last_tid;
     for (const segment::Leaf& leaf : raw.leaves) add_leaf(in, leaf, out);
     out.stuck = raw.settled && out.state == TaskState::kWaiting && out.leaves.empty() &&
-                (in.flags & segment::kReferencesKnown) != 0 && in.excess_references == 0;
+                in.references == segment::References::kNone;
     // A thread that once waited in a block_on keeps its pseudo task.
-    if (in.kind == TaskKind::kBlockOn && out.leaves.empty()) return;
+    if (out.kind == TaskKind::kBlockOn && out.leaves.empty()) return;
     snapshot_.tasks.push_back(std::move(out));
   }
 
@@ -293,6 +293,10 @@ class Builder {
     Leaf leaf;
     leaf.stack = stack(in.stack);
     leaf.waiting_ns = durations_.since(in.since);
+    // A leaf of the last poll that renewed none waits since that poll's end. The pseudo task of a block_on shows
+    // no polls.
+    const bool first_wait = in.since == in.registered && in.poll == task.polls && out.kind == TaskKind::kTask;
+    if (first_wait && out.state == TaskState::kWaiting) leaf.waiting_ns = std::min(leaf.waiting_ns, out.in_state_ns);
     leaf.registered = in.registered;
     leaf.own_waker = (in.flags & segment::kOwnWaker) != 0;
     leaf.exact_end = (in.flags & segment::kNoExactEnd) == 0;

@@ -181,29 +181,28 @@ enum class TaskKind : uint8_t {
 };
 enum TaskFlags : uint8_t {
   kNestsPolls = 1,  // polls of other tasks happened inside one of its polls: a worker loop or a nested runtime
-  kReferencesKnown = 2,
 };
+// Who else refers to a task than its scheduler and its JoinHandle, as of the end of its last poll or of the last
+// waker seen dropped since. kNone in a waiting task: nothing can wake it. kSome: wakers seen, unseen ones or an
+// AbortHandle, so never a verdict.
+enum class References : uint8_t { kUnknown = 0, kNone = 1, kSome = 2 };
 inline constexpr uint16_t kNoPoller = 0xffff;
 struct Task {
   uint64_t id;
   uint64_t address;  // of the task's header: the data pointer of its wakers
   uint64_t state;
   uint64_t created;  // first poll seen
+  // Statistics without a lock: a poll that ends while the next one runs on another thread can be left out.
   uint64_t busy;
   uint64_t max_poll;
   uint32_t polls;  // the number of the current or last poll; the first is 1
   uint32_t wakes;
   uint32_t last_tid;
   uint16_t poller;  // index into kPollers
-  TaskKind kind;
-  uint8_t flags;
-  // With kReferencesKnown: references to the task that are neither the scheduler's nor its JoinHandle's, as
-  // of the end of its last poll or the last waker seen dropped since. 0 in a waiting task: nothing can wake
-  // it. Above 0: an unseen waker or an AbortHandle, so never a verdict.
-  int32_t excess_references;
-  uint32_t reserved;
+  uint8_t kind_and_flags;  // TaskKind << 4 | TaskFlags
+  References references;
 };
-static_assert(sizeof(Task) == 72);
+static_assert(sizeof(Task) == 64, "one cache line: neighbours are polled on other threads");
 
 // One leaf: a waker that was cloned inside a poll and is alive, hence a place where a task waits.
 // `seq` & 3: see LeafState; the rest counts generations. The writer sets kWriting, the fields, then kLive
@@ -219,8 +218,8 @@ struct Leaf {
   uint64_t task;        // id
   uint32_t stack;       // index into kStacks, kNoStack: none
   uint32_t poll;        // number of the task's poll in which it was registered
-  uint64_t registered;  // when: orders the leaves of one poll
-  uint64_t since;       // waiting since: that of the leaf it renewed in place, else `registered`
+  uint64_t registered;  // orders the leaves of one poll: the poll's begin, counted up by one for each
+  uint64_t since;       // waiting since: of the leaf it renewed in place; `registered`: since the end of its poll
   uint64_t joins;       // header address of the task whose end it waits for, 0: not a join
 };
 static_assert(sizeof(Leaf) == 48);

@@ -182,10 +182,10 @@ bool find_fde(const LoadedModule& module, uint64_t address, Fde& fde) {
 struct Row {
   uint64_t cfa_register = 0;
   int64_t cfa_offset = 0;
-  bool cfa_plain = false;
-  enum class Saved : uint8_t { kUnchanged, kAtOffset, kOther } frame_pointer = Saved::kUnchanged;
   int64_t frame_pointer_at = 0;
+  bool cfa_plain = false;
   bool return_address_plain = false;
+  enum class Saved : uint8_t { kUnchanged, kAtOffset, kOther } frame_pointer = Saved::kUnchanged;
 };
 
 class Machine {
@@ -276,7 +276,8 @@ class Machine {
     }
   }
 
-  static constexpr int kStates = 4;
+  // Compilers nest no deeper than one, and this lies on the stack of a hook.
+  static constexpr int kStates = 2;
   const Cie& cie_;
   uint64_t location_;
   uint64_t target_;

@@ -22,10 +22,10 @@ inline std::atomic_ref<uint64_t> task_state(uint64_t header) {
 }
 inline uint64_t load_task_state(uint64_t header) { return task_state(header).load(std::memory_order_acquire); }
 
-// References beyond the scheduler's, the JoinHandle's and `own`.
-inline int64_t excess_references(uint64_t state, int64_t own) {
-  const auto references = static_cast<int64_t>(state / kTaskReference);
-  return references - 1 - ((state & kTaskJoinInterest) != 0 ? 1 : 0) - own;
+// Whether anybody but the scheduler, the JoinHandle and one reference of the caller's refers to the task.
+inline segment::References other_references(uint64_t state) {
+  const uint64_t usual = 2 + ((state & kTaskJoinInterest) != 0 ? 1 : 0);
+  return state / kTaskReference <= usual ? segment::References::kNone : segment::References::kSome;
 }
 
 // Whether this table's tasks have shown the layout above.

@@ -60,17 +60,16 @@ void begin_poll(const HookGuard& guard, Frame& frame, void* header, uint32_t pol
   frame.header = reinterpret_cast<uint64_t>(header);
   frame.poller = poller;
   frame.began = now();
+  frame.leaves = 0;
   frame.task = find_task(frame.header);
   if (frame.task == kNone)
     frame.task = add_task(guard, segment::TaskKind::kTask, frame.header, static_cast<uint16_t>(poller));
   frame.task_id = frame.task != kNone ? task_entry(frame.task).id.load(std::memory_order_relaxed) : 0;
+  frame.outermost_id = frame.parent != nullptr ? frame.parent->outermost_id : frame.task_id;
   frame.poll = frame.task != kNone ? begin_task_poll(frame.task, frame.began, context.tid) : 0;
-  if (frame.parent != nullptr && frame.parent->task != kNone) {
-    std::atomic_ref<uint8_t> flags(task_record(frame.parent->task).flags);
-    if ((flags.load(std::memory_order_relaxed) & segment::kNestsPolls) == 0)
-      flags.fetch_or(segment::kNestsPolls, std::memory_order_relaxed);
-  }
+  if (frame.parent != nullptr && frame.parent->task != kNone) mark_nesting(frame.parent->task);
   context.joining = 0;
+  context.waking = 0;
   context.frame = &frame;
   publish_frame(context);
 }
@@ -85,7 +84,7 @@ void end_poll(const HookGuard& guard, const Frame& frame, const WakerTable* held
     const uint64_t word = load_task_state(frame.header);
     if ((word & kTaskComplete) != 0) return end_task(guard, frame.task, frame.task_id);
     if ((word & kTaskNotified) != 0) state = TaskState::kScheduled;
-    publish_references(frame.task, excess_references(word, 1));
+    publish_references(frame.task, other_references(word));
   }
   end_task_poll(frame.task, frame.began, now(), state);
   g_segment.reserve_ahead(segment::kLeaves);
@@ -105,7 +104,7 @@ void note_dropped_reference(const LeafEntry& entry) {
   const uint64_t word = load_task_state(entry.waker_data);
   if ((word & (kTaskRunning | kTaskComplete | kTaskNotified)) != 0) return;
   if (task_entry(entry.task).id.load(std::memory_order_acquire) != entry.task_id) return;
-  publish_references(entry.task, excess_references(word, 1));
+  publish_references(entry.task, other_references(word));
 }
 
 }  // namespace asynctrace::agent
@@ -156,7 +155,9 @@ void asynctrace_dealloc_hook(void* header, uint32_t number) {
 }
 
 void asynctrace_schedule_hook(void* header, uint32_t number) {
-  if (current_thread() != nullptr) {
+  // A wrapped waker has said so already.
+  if (const ThreadContext* context = current_thread();
+      context != nullptr && context->waking != reinterpret_cast<uint64_t>(header)) {
     const uint32_t task = find_task(reinterpret_cast<uint64_t>(header));
     if (task != kNone) mark_woken(task, task_entry(task).id.load(std::memory_order_acquire));
   }

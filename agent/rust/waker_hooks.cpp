@@ -51,8 +51,8 @@ Cloned understand(Words words, uint16_t expected) {
 }
 
 // Whose leaf a clone is. False: nobody's.
-bool find_owner(const HookGuard& guard, const Cloned& cloned, uint64_t ticks, LeafOwner& owner) {
-  const Frame* frame = guard.context().frame;
+bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) {
+  Frame* frame = guard.context().frame;
   const bool task_waker = g_tables.wakers[cloned.table].runtime != segment::RuntimeId::kUnknown;
   if (task_waker) {
     // A task's waker that is cloned while another task runs is a notifier's copy.
@@ -61,28 +61,31 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, uint64_t ticks, Le
     if (known.load(std::memory_order_relaxed) == kNoTable) known.store(cloned.table, std::memory_order_relaxed);
   }
   if (frame != nullptr) {
-    owner = {frame->task, frame->task_id, frame->poll, task_waker};
+    // Reading the clock costs as much as all the rest. A task's own leaf does without: what counts is when the poll
+    // ends. A combinator's is not renewed with every poll, so it needs its time.
+    const uint64_t registered = frame->began + ++frame->leaves;
+    owner = {frame->task, frame->task_id, frame->poll, task_waker, registered, task_waker ? registered : now()};
     return frame->task != kNone;
   }
+  const uint64_t ticks = now();
   const uint32_t task = block_on_task(guard, ticks);
   if (task == kNone) return false;
-  owner = {task, guard.context().block_on_id, task_entry(task).polls, true};
+  owner = {task, guard.context().block_on_id, task_entry(task).polls, true, ticks, ticks};
   return true;
 }
 
 // Records the leaf; the words to hand out are `words` themselves or their wrapping.
 Words wrap(const HookGuard& guard, Words words, const Cloned& cloned, const LeafSite& site) {
   drop_dead_frames(guard.context(), site.caller_sp);
-  const uint64_t ticks = now();
   LeafOwner owner;
-  if (!find_owner(guard, cloned, ticks, owner)) return words;
+  if (!find_owner(guard, cloned, owner)) return words;
   const StackEntry* stack = capture(guard, site);
   const uint32_t stack_number = stack != nullptr ? stack->number : segment::kNoStack;
   if (stack != nullptr && stack->self_waking.load(std::memory_order_relaxed)) {
-    renew_inexact_leaf(guard, owner, stack_number, ticks);
+    renew_inexact_leaf(guard, owner, stack_number);
     return words;
   }
-  const uint32_t leaf = begin_leaf(guard, owner, stack_number, ticks);
+  const uint32_t leaf = begin_leaf(guard, owner, stack_number);
   if (leaf == kNone) return words;
   LeafEntry& entry = leaf_entry(leaf);
   entry.waker_data = cloned.data;
@@ -118,27 +121,19 @@ Original original(const LeafEntry& entry) {
   return {&original_of(entry), reinterpret_cast<const void*>(entry.waker_data)};
 }
 
-void note_wake(const void* data, bool keeps_waker) {
-  LeafEntry& entry = leaf_of(data);
-  ThreadContext* context = current_thread();
-  if (context == nullptr) return;
-  const HookGuard guard(context);
+void note_wake(const HookGuard& guard, LeafEntry& entry) {
   if (guard) {
-    drop_dead_frames(*context, reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
-    note_self_wake(*context, entry);
+    drop_dead_frames(guard.context(), reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
+    note_self_wake(guard.context(), entry);
+    guard.context().waking = (entry.flags & segment::kOwnWaker) != 0 ? entry.waker_data : 0;
   }
   mark_woken(entry.task, entry.task_id);
-  if (keeps_waker) entry.woken.store(true, std::memory_order_relaxed);
 }
 
-// Frees the leaf if this was its last waker.
-void release(const void* data, bool dropped) {
-  LeafEntry& entry = leaf_of(data);
-  ThreadContext* context = current_thread();
-  const HookGuard guard(context);
-  if (dropped && context != nullptr && (entry.flags & segment::kOwnWaker) != 0) note_dropped_reference(entry);
-  if (context != nullptr) end_leaf(guard, leaf_number(entry), dropped);
-  else entry.wakers.store(0, std::memory_order_relaxed);  // not tracing any more: the record is not used again
+// Its last waker is gone. Not tracing any more: the record is not used again.
+void release(const HookGuard& guard, bool tracing, LeafEntry& entry, bool dropped) {
+  if (tracing) end_leaf(guard, leaf_number(entry), dropped);
+  else entry.wakers.store(0, std::memory_order_relaxed);
 }
 
 bool is_last(const LeafEntry& entry) { return entry.wakers.load(std::memory_order_acquire) == 1; }
@@ -150,8 +145,12 @@ Words wrapped_clone(const void* data) {
 }
 
 void wrapped_wake_by_ref(const void* data) {
-  note_wake(data, true);
-  const Original waker = original(leaf_of(data));
+  LeafEntry& entry = leaf_of(data);
+  if (ThreadContext* context = current_thread()) {
+    note_wake(HookGuard(context), entry);
+    entry.woken.store(true, std::memory_order_relaxed);
+  }
+  const Original waker = original(entry);
   waker.vtable->wake_by_ref(waker.data);
 }
 
@@ -159,7 +158,9 @@ void wrapped_drop(const void* data) {
   LeafEntry& entry = leaf_of(data);
   if (!is_last(entry) && entry.wakers.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   const Original waker = original(entry);
-  release(data, true);
+  ThreadContext* context = current_thread();
+  if (context != nullptr && (entry.flags & segment::kOwnWaker) != 0) note_dropped_reference(entry);
+  release(HookGuard(context), context != nullptr, entry, true);
   waker.vtable->drop(waker.data);
 }
 
@@ -171,9 +172,14 @@ void wrapped_wake(const void* data) {
     wrapped_drop(data);
     return;
   }
-  note_wake(data, false);
   const Original waker = original(entry);
-  release(data, false);
+  ThreadContext* context = current_thread();
+  if (const HookGuard guard(context); context != nullptr) {
+    note_wake(guard, entry);
+    release(guard, true, entry, false);
+  } else {
+    release(guard, false, entry, false);
+  }
   waker.vtable->wake(waker.data);
 }
 
