@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -24,7 +25,7 @@ namespace {
 constexpr int kUsage = 2;
 constexpr int kOwnFailure = 125;
 
-std::string variable_for(std::string flag) {
+std::string variable_for(std::string_view flag) {
   std::string name = "ASYNCTRACE_";
   for (char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return name;

@@ -35,7 +35,7 @@ std::string shell_lines(const Variables& variables) {
 std::string systemd_lines(const Variables& variables) {
   std::string text = "[Service]\n";
   for (const auto& [name, value] : variables) {
-    text += fmt::format("Environment={}\n", double_quote(name + "=" + value, '%', '%'));
+    text += fmt::format("Environment={}\n", double_quote(fmt::format("{}={}", name, value), '%', '%'));
   }
   return text +
          "Environment=\"ASYNCTRACE_DIR=%t/asynctrace-%N\"\n"

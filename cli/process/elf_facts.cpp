@@ -49,6 +49,7 @@ std::vector<std::string> needed_libraries(Elf* elf, size_t headers, const GElf_P
   Elf_Data* strings =
       elf_getdata_rawchunk(elf, static_cast<int64_t>(*strings_offset), strings_size, ELF_T_BYTE);
   std::vector<std::string> libraries;
+  libraries.reserve(names.size());
   for (uint64_t name : names) libraries.push_back(text_of(strings, name));
   return libraries;
 }

@@ -173,7 +173,7 @@ Result<std::string> find_command(const std::string& command) {
       last = end == path.npos;
       std::string directory(path.substr(0, end));
       if (!last) path.remove_prefix(end + 1);
-      std::string candidate = directory.empty() ? command : directory + "/" + command;
+      std::string candidate = directory.empty() ? command : fmt::format("{}/{}", directory, command);
       int candidate_error = execution_error(candidate);
       // An empty PATH element is the working directory; with its slash it is never searched for again.
       if (candidate_error == 0) return directory.empty() ? "./" + candidate : candidate;

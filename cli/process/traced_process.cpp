@@ -153,6 +153,7 @@ std::vector<TracedProcess> list_traced(std::vector<Error>& unreadable) {
     return a.process.shown_path < b.process.shown_path;
   });
   std::vector<TracedProcess> processes;
+  processes.reserve(entries.size());
   for (Entry& entry : entries) processes.push_back(std::move(entry.process));
   return processes;
 }
