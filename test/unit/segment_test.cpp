@@ -44,9 +44,9 @@ TEST(SegmentLayout, GoldenBytes) {
   EXPECT_EQ(hex(segment::Thread{1, segment::ThreadState::kParked, 2, 3, 4, 5, 6, "worker"}),
             "01000000" "01000000" "0200000000000000" "0300000000000000" "0400000000000000" "0500000000000000"
             "0600000000000000" "776f726b657200000000000000000000");
-  EXPECT_EQ(hex(segment::Task{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, TaskKind::kBlockOn, kReferencesKnown, -1, 0}),
+  EXPECT_EQ(hex(segment::Task{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, uint8_t{1} << 4 | kNestsPolls, References::kSome}),
             "0100000000000000" "0200000000000000" "0300000000000000" "0400000000000000" "0500000000000000"
-            "0600000000000000" "07000000" "08000000" "09000000" "0a00" "01" "02" "ffffffff" "00000000");
+            "0600000000000000" "07000000" "08000000" "09000000" "0a00" "11" "02");
   EXPECT_EQ(hex(segment::Leaf{6, kNoExactEnd, 1, 2, 3, 4, 5, 6}),
             "06000000" "02000000" "0100000000000000" "02000000" "03000000" "0400000000000000" "0500000000000000"
             "0600000000000000");
@@ -91,6 +91,11 @@ TEST(SegmentLayout, Numbers) {
   EXPECT_EQ(static_cast<int>(TaskState::kScheduled), 3);
   EXPECT_EQ(kLeafWriting, 1u);
   EXPECT_EQ(kLeafLive, 2u);
+  EXPECT_EQ(static_cast<int>(TaskKind::kTask), 0);
+  EXPECT_EQ(static_cast<int>(TaskKind::kBlockOn), 1);
+  EXPECT_EQ(static_cast<int>(References::kUnknown), 0);
+  EXPECT_EQ(static_cast<int>(References::kNone), 1);
+  EXPECT_EQ(static_cast<int>(References::kSome), 2);
   EXPECT_EQ(kNestsPolls, 1);
   EXPECT_EQ(kOwnWaker, 1u);
   EXPECT_EQ(kTruncated | kIncomplete << 8, 0x201);
@@ -142,7 +147,7 @@ SegmentImage small_image() {
   image.add(kModules, segment::Module{0x1000, 0x2000, 0x3000, header.exe, 2, {0xab, 0xcd}, 0});
   image.add(kPollers, Poller{0x2100, RuntimeId::kTokio, 0});
   image.add(kThreads, segment::Thread{43, segment::ThreadState::kParked, 1, 2, 3, 4, 5, "worker"});
-  image.add(kTasks, segment::Task{7, 0x9000, 5 << 2 | 2, 4, 3, 2, 11, 1, 43, 0, TaskKind::kTask, 0, 0, 0});
+  image.add(kTasks, segment::Task{7, 0x9000, 5 << 2 | 2, 4, 3, 2, 11, 1, 43, 0, 0, References::kNone});
   const uint64_t pcs[] = {0x2200, 0x2300, 0x2400};
   const uint32_t stack = image.add_stack(pcs, kTruncated);
   image.add(kLeaves, segment::Leaf{4 | kLeafLive, kOwnWaker, 7, stack, 11, 6, 6, 0x8000});

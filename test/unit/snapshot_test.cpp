@@ -25,6 +25,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr uint64_t kDeath = 10'000;
+constexpr uint8_t kBlockOnKind = static_cast<uint8_t>(TaskKind::kBlockOn) << 4;
 const ReadOptions kDied{ProcessState::kKilled, 42, kDeath};
 
 Snapshot read(SegmentImage& image, const ReadOptions& options = kDied) {
@@ -76,7 +77,7 @@ TEST(Snapshot, TaskFieldsAndDurations) {
   image.add(kPollers, Poller{0x1111, RuntimeId::kUnknown, 0});
   image.add(kPollers, Poller{0x2222, RuntimeId::kTokio, 0});
   image.add(kTasks, segment::Task{8, 0xa000, state(4000, TaskState::kRunning), 1000, 300, 200, 7, 6, 77, 1,
-                                  TaskKind::kTask, kNestsPolls, 0, 0});
+                                  kNestsPolls, References::kUnknown});
   image.add(kTasks, waiting_task(3));
   const Snapshot snapshot = read(image);
   ASSERT_EQ(snapshot.tasks.size(), 2u);
@@ -158,6 +159,24 @@ TEST(Snapshot, TicksOfAnotherBootAreConvertedByTheTwoReadings) {
   EXPECT_EQ(snapshot.tasks[0].busy_ns, 100u);
 }
 
+// A leaf that renewed none waits since the end of the poll that registered it, of which the task's state tells.
+TEST(Snapshot, ALeafWaitsNoLongerThanItsTask) {
+  SegmentImage image;
+  image.add(kTasks, waiting_task(1));
+  segment::Leaf first = leaf_of(1);
+  first.since = first.registered;
+  image.add(kLeaves, first);
+  image.add(kLeaves, leaf_of(1));  // renewed one that has waited longer
+  first.poll = 4;
+  image.add(kLeaves, first);
+  const Snapshot snapshot = read(image);
+  const std::vector<Leaf>& leaves = snapshot.tasks[0].leaves;
+  ASSERT_EQ(leaves.size(), 3u);
+  EXPECT_EQ(leaves[0].waiting_ns, kDeath - 1000);
+  EXPECT_EQ(leaves[1].waiting_ns, kDeath - 700);
+  EXPECT_EQ(leaves[2].waiting_ns, kDeath - 900);
+}
+
 TEST(Snapshot, LeavesAreConfirmedByTheLastPollOrByTheirExactEnd) {
   SegmentImage image;
   image.add(kTasks, waiting_task(1));
@@ -182,15 +201,15 @@ TEST(Snapshot, StuckIsAFactOrIsNotSaid) {
   const auto stuck = [](auto change) {
     SegmentImage image;
     segment::Task task = waiting_task(1);
-    task.flags = kReferencesKnown;
+    task.references = References::kNone;
     change(image, task);
     image.add(kTasks, task);
     return read(image).tasks.at(0).stuck;
   };
   EXPECT_TRUE(stuck([](auto&, auto&) {}));
-  EXPECT_FALSE(stuck([](auto&, auto& task) { task.flags = 0; }));
-  EXPECT_FALSE(stuck([](auto&, auto& task) { task.excess_references = 1; }));
-  EXPECT_FALSE(stuck([](auto&, auto& task) { task.excess_references = -1; }));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.references = References::kUnknown; }));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.references = References::kSome; }));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.references = static_cast<References>(77); }));
   EXPECT_FALSE(stuck([](auto&, auto& task) { task.state = state(1, TaskState::kScheduled); }));
   EXPECT_FALSE(stuck([](auto&, auto& task) { task.state = state(1, TaskState::kRunning); }));
   EXPECT_FALSE(stuck([](auto& image, auto&) { image.add(kLeaves, leaf_of(1)); }));
@@ -201,7 +220,7 @@ TEST(Snapshot, JoinsNameTheTaskWhereItIsKnown) {
   SegmentImage image;
   for (const uint64_t id : {1, 2}) image.add(kTasks, waiting_task(id));
   segment::Task block_on = waiting_task(3);
-  block_on.kind = TaskKind::kBlockOn;
+  block_on.kind_and_flags = kBlockOnKind;
   image.add(kTasks, block_on);
   for (const uint64_t joins : {uint64_t{0}, waiting_task(2).address, uint64_t{0xdead}, block_on.address}) {
     segment::Leaf leaf = leaf_of(1);
@@ -224,7 +243,7 @@ TEST(Snapshot, BlockOnIsShownWhileItWaits) {
   SegmentImage image;
   for (const uint64_t id : {1, 2}) {
     segment::Task task = waiting_task(id);
-    task.kind = TaskKind::kBlockOn;
+    task.kind_and_flags = kBlockOnKind;
     image.add(kTasks, task);
   }
   image.add(kLeaves, leaf_of(2));
