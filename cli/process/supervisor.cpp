@@ -122,24 +122,25 @@ Supervisor::Event Supervisor::wait(std::optional<Clock::time_point> deadline) {
   for (;;) {
     if (reaped_.contains(target_)) return Event::kTargetEnded;
     if (std::exchange(quit_pressed_, false)) return Event::kQuitKey;
-    if (!take_signals(deadline)) return Event::kDeadline;
+    bool due = deadline && Clock::now() >= *deadline;
+    take_signals(deadline);
+    // Even a deadline that is always due, as with a tiny --dump-every, must not hide the end.
+    if (due && !quit_pressed_ && !reaped_.contains(target_)) return Event::kDeadline;
   }
 }
 
-// False once the deadline has passed.
-bool Supervisor::take_signals(std::optional<Clock::time_point> deadline) {
+// Handles what has arrived, or waits for it until the deadline.
+void Supervisor::take_signals(std::optional<Clock::time_point> deadline) {
   timespec left{};
   if (deadline) {
     auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(*deadline - Clock::now()).count();
-    if (ns <= 0) return false;
-    left = {ns / 1'000'000'000, ns % 1'000'000'000};
+    if (ns > 0) left = {ns / 1'000'000'000, ns % 1'000'000'000};
   }
   pollfd poll{signals_.get(), POLLIN, 0};
   ::ppoll(&poll, 1, deadline ? &left : nullptr, nullptr);
   signalfd_siginfo info;
   while (::read(signals_.get(), &info, sizeof info) == ssize_t{sizeof info}) handle(info);
   follow_terminal_stop();
-  return true;
 }
 
 void Supervisor::handle(const signalfd_siginfo& info) {

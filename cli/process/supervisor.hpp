@@ -67,7 +67,7 @@ class Supervisor {
   const std::map<pid_t, int>& reaped() const { return reaped_; }
 
  private:
-  bool take_signals(std::optional<Clock::time_point> deadline);
+  void take_signals(std::optional<Clock::time_point> deadline);
   void handle(const signalfd_siginfo& info);
   void reap();
   void follow_terminal_stop();
