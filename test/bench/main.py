@@ -19,7 +19,7 @@ LINE = "{:<46}{:>12}{:>12}{:>14}  {:<22}{}"
 def number(value):
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 1 else f"{value:,.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def line(figure):

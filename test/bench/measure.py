@@ -68,7 +68,8 @@ class Bench:
             text=True,
         )
 
-    def output(self, command, traced=False):
+    def output(self, command, traced=False, segment=None):
+        """What the program prints. `segment`: whether it leaves one, which without a word only a traced one does."""
         result = subprocess.run(
             [str(word) for word in command],
             env=self.environment(traced),
@@ -77,13 +78,16 @@ class Bench:
             timeout=PATIENCE,
             check=True,
         )
-        self.forget_segments()
+        self.remove_segments(traced if segment is None else segment)
         return result.stdout
 
-    def forget_segments(self):
-        """The files of programs that have ended."""
-        for segment in self.segments.glob("*.atrace"):
+    def remove_segments(self, expected):
+        """Of programs that have ended. `expected`: whether there must be any, or none."""
+        segments = list(self.segments.glob("*.atrace"))
+        for segment in segments:
             segment.unlink()
+        if bool(segments) != expected:
+            raise RuntimeError("a segment that nobody asked for" if segments else "no segment: the agent traced nothing")
 
 
 def interleaved(count, *measures):

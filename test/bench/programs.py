@@ -3,6 +3,7 @@
 import os
 import pathlib
 import statistics
+import subprocess
 import time
 
 from measure import PATIENCE, Figure, interleaved, ratio, value_of
@@ -30,8 +31,10 @@ def echo(bench):
         server = bench.start([bench.target("echo"), "serve", connections], traced)
         port = int(value_of(server.stdout.readline(), "PORT"))
         at_start = cpu_ns(server.pid)
-        bench.output([bench.target("echo"), "load", port, connections, requests])
+        load = [bench.target("echo"), "load", port, connections, requests]
+        subprocess.run([str(word) for word in load], env=bench.environment(False), timeout=PATIENCE, check=True)
         output = server.communicate(timeout=PATIENCE)[0]
+        bench.remove_segments(expected=traced)
         served = value_of(output, "REQUESTS")
         return value_of(output, "CPU_NS_PER_REQUEST") - at_start / served
 
@@ -59,6 +62,7 @@ def start(bench):
         return elapsed * 1000
 
     without, traced = interleaved(pairs, lambda: run(False), lambda: run(True))
+    bench.remove_segments(expected=False)
     extra = statistics.median(b - a for a, b in zip(without, traced))
     yield Figure(
         "start of /bin/true, ms", statistics.median(without), statistics.median(traced), extra, 5, " ms"
