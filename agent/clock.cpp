@@ -11,12 +11,12 @@
 namespace asynctrace::agent {
 
 bool g_tick_is_tsc = false;
+uint64_t g_ticks_per_ms = 1'000'000;
 
 namespace {
 
 constexpr uint64_t kCalibrationNs = 20'000;
-constexpr uint64_t kRefreshNs = 100'000'000;
-uint64_t g_refresh_ticks = kRefreshNs;
+constexpr uint64_t kRefreshMs = 100;
 
 uint64_t read_ns(clockid_t id) {
   timespec t;
@@ -47,13 +47,13 @@ void start_clock(segment::Clock& clock) {
     clock.ns1 = monotonic_ns();
     clock.ticks1 = now();
   } while (clock.ns1 - clock.ns0 < kCalibrationNs);
-  g_refresh_ticks = static_cast<uint64_t>(static_cast<double>(clock.ticks1 - clock.ticks0) /
-                                          static_cast<double>(clock.ns1 - clock.ns0) * kRefreshNs);
+  g_ticks_per_ms = static_cast<uint64_t>(static_cast<double>(clock.ticks1 - clock.ticks0) * 1e6 /
+                                         static_cast<double>(clock.ns1 - clock.ns0));
 }
 
 void refresh_clock(segment::Clock& clock, uint64_t ticks) {
   std::atomic_ref<uint64_t> ticks1(clock.ticks1);
-  if (ticks - ticks1.load(std::memory_order_relaxed) < g_refresh_ticks) return;
+  if (ticks - ticks1.load(std::memory_order_relaxed) < kRefreshMs * g_ticks_per_ms) return;
   std::atomic_ref<uint32_t> seq(clock.seq);
   uint32_t before = seq.load(std::memory_order_relaxed);
   if ((before & 1) != 0 || !seq.compare_exchange_strong(before, before + 1, std::memory_order_acquire)) return;

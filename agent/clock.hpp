@@ -24,6 +24,9 @@ inline uint64_t now() {
   return monotonic_ns();
 }
 
+// In ticks, about. Set by start_clock().
+extern uint64_t g_ticks_per_ms;
+
 // Decides which clock it is and fills in the first pair of readings and a rough second one. Spins for some
 // microseconds. Call once, before the first now().
 void start_clock(segment::Clock& clock);

@@ -98,6 +98,7 @@ ThreadContext* register_thread() {
   context->waking = 0;
   context->begun = {};
   context->ended = {};
+  context->self_woken = {};
   context->stack_anchor = stack_anchor(tid);
   if (!context->used) context->block_on_task = kNone;
   context->used = true;

@@ -48,6 +48,7 @@ struct ThreadContext {
   uint64_t waking;      // header of the task that was last woken through a wrapped waker
   RecentLeaf begun;
   RecentLeaf ended;
+  RecentLeaf self_woken;  // by its own task, in the poll of that number
   uintptr_t stack_anchor;     // stands for the root where a stack has none
   uint32_t block_on_task;     // slot of this thread's pseudo task, kNone; meaningful once `used`
   uint64_t block_on_id;

@@ -1,5 +1,8 @@
 #include "cli/read_snapshot.hpp"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/process/file_descriptor.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/segment_file.hpp"
 #include "common/segment_reader.hpp"
@@ -71,6 +75,17 @@ const char* off_reason(segment::OffReason reason) {
     case segment::OffReason::kNoUnwinder: return "libunwind could not be loaded";
     case segment::OffReason::kNoRoom: return "no room for its records";
     default: return "it found an inconsistency and turned itself off";
+  }
+}
+
+ProcessState how_it_ended(uint32_t wait_status) {
+  const int status = static_cast<int>(wait_status);
+  if (!WIFSIGNALED(status)) return ProcessState::kExited;
+  switch (WTERMSIG(status)) {
+    case SIGABRT: case SIGBUS: case SIGFPE: case SIGILL: case SIGSEGV: case SIGSYS: case SIGTRAP:
+      return ProcessState::kCrashed;
+    default:
+      return ProcessState::kKilled;
   }
 }
 
@@ -186,7 +201,7 @@ class Builder {
 
   uint64_t end_of_time(uint64_t now) {
     if (lives()) return now;
-    if (options_.died_at_ns != 0) return options_.died_at_ns;
+    if (header_.died_at_ns != 0) return header_.died_at_ns;
     snapshot_.durations_at_least = true;
     uint64_t last = header_.last_event;
     for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++)
@@ -200,7 +215,7 @@ class Builder {
     info.exe = reader_.string(header_.exe);
     info.cmdline = split_arguments(reader_.string(header_.cmdline));
     info.start_realtime_ns = static_cast<int64_t>(header_.clock.realtime0);
-    info.state = options_.state;
+    info.state = lives() || header_.died_at_ns == 0 ? options_.state : how_it_ended(header_.wait_status);
     return info;
   }
 
@@ -353,6 +368,20 @@ Result<SegmentSummary> read_summary(const std::string& path) {
   summary.start_realtime_ns = static_cast<int64_t>(header.clock.realtime0);
   summary.exited = header.state == segment::AgentState::kExited;
   return summary;
+}
+
+void record_death(const std::string& path, uint64_t died_at_ns, int wait_status) {
+  if (!SegmentFile::open(path)) return;  // never write into anything else
+  const FileDescriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file) return;
+  struct {
+    uint64_t died_at_ns;
+    uint32_t wait_status;
+  } death{died_at_ns, static_cast<uint32_t>(wait_status)};
+  static_assert(offsetof(segment::Header, wait_status) == offsetof(segment::Header, died_at_ns) + sizeof(uint64_t));
+  [[maybe_unused]] const ssize_t written =
+      pwrite(file.get(), &death, offsetof(decltype(death), wait_status) + sizeof(uint32_t),
+             offsetof(segment::Header, died_at_ns));
 }
 
 Result<Snapshot> read_snapshot(const std::string& path, const ReadOptions& options) {

@@ -122,6 +122,10 @@ struct Header {
   Section sections[kSectionCount];
   uint64_t counters[kCounterCount];
   uint64_t next_task_id;
+  // Written by `asynctrace run` once it has reaped the process: CLOCK_MONOTONIC and the status of waitpid(2).
+  uint64_t died_at_ns;  // 0: nobody saw it
+  uint32_t wait_status;
+  uint32_t reserved;
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(offsetof(Header, clock) == 112);

@@ -6,6 +6,7 @@
 #include "agent/clock.hpp"
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
+#include "agent/rust/self_wake.hpp"
 #include "agent/rust/tables.hpp"
 #include "agent/rust/task_header.hpp"
 
@@ -79,9 +80,9 @@ Words wrap(const HookGuard& guard, Words words, const Cloned& cloned, const Leaf
   drop_dead_frames(guard.context(), site.caller_sp);
   LeafOwner owner;
   if (!find_owner(guard, cloned, owner)) return words;
-  const StackEntry* stack = capture(guard, site);
+  StackEntry* stack = capture(guard, site);
   const uint32_t stack_number = stack != nullptr ? stack->number : segment::kNoStack;
-  if (stack != nullptr && stack->self_waking.load(std::memory_order_relaxed)) {
+  if (stack != nullptr && wants_original(guard, owner, *stack)) {
     renew_inexact_leaf(guard, owner, stack_number);
     return words;
   }
@@ -92,24 +93,6 @@ Words wrap(const HookGuard& guard, Words words, const Cloned& cloned, const Leaf
   entry.table = cloned.table;
   entry.vtable_first = cloned.vtable_first;
   return wrapped_words(entry);
-}
-
-// Whether this thread is inside a poll of the leaf's task. The polls of a block_on have no visible bounds: there it
-// has to have begun another leaf since the thread last parked, so that a wake from the runtime's own driver on the
-// same thread does not count.
-bool in_own_poll(const ThreadContext& context, const LeafEntry& entry) {
-  if (context.frame != nullptr) return context.frame->task_id == entry.task_id;
-  return context.begun.task_id == entry.task_id && context.begun.leaf != leaf_number(entry);
-}
-
-// Some crates wake the waker that they replace (want, under hyper's client; async-io's poll_ready). With wrapped
-// wakers they replace on every poll, so their task would wake itself for ever: from now on this stack gets the
-// original waker.
-void note_self_wake(const ThreadContext& context, const LeafEntry& entry) {
-  if (!in_own_poll(context, entry)) return;
-  StackEntry* stack = stack_entry(entry.stack);
-  if (stack != nullptr && !stack->self_waking.exchange(true, std::memory_order_relaxed))
-    g_segment.count_loss(segment::kSelfWakingStacks);
 }
 
 struct Original {
@@ -124,7 +107,7 @@ Original original(const LeafEntry& entry) {
 void note_wake(const HookGuard& guard, LeafEntry& entry) {
   if (guard) {
     drop_dead_frames(guard.context(), reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
-    note_self_wake(guard.context(), entry);
+    note_self_wake(guard, entry);
     guard.context().waking = (entry.flags & segment::kOwnWaker) != 0 ? entry.waker_data : 0;
   }
   mark_woken(entry.task, entry.task_id);

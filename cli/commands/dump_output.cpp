@@ -26,18 +26,18 @@ bool use_colour(ColourMode mode, bool terminal) {
   return terminal && (no_colour == nullptr || *no_colour == '\0');
 }
 
-ReadOptions read_options(Life life) {
+ProcessState state_of(Life life) {
   switch (life) {
     case Life::kRunning:
-      return {ProcessState::kRunning, 0};
+      return ProcessState::kRunning;
     case Life::kExeced:
-      return {ProcessState::kExeced, 0};
+      return ProcessState::kExeced;
     case Life::kExited:
-      return {ProcessState::kExited, 0};
+      return ProcessState::kExited;
     case Life::kEnded:
       break;
   }
-  return {};
+  return ProcessState::kUnknown;
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ Result<DumpOutput> DumpOutput::to_file(const std::string& path, const DumpForm& 
 }
 
 Result<void> DumpOutput::write(const TracedProcess& process, const std::string& reason) {
-  auto snapshot = read_snapshot(process.open_path, read_options(process.life));
+  auto snapshot = read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
   if (!snapshot) return tl::unexpected(snapshot.error());
   Symbolizer symbolizer(snapshot->modules);
   ReportOptions options{form_.frames, {}};

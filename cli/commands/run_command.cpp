@@ -148,7 +148,7 @@ Result<int> Run::finish() {
   if (!report) {
     return fail(
         fmt::format("the agent did not report in: {} {} before the agent was loaded, or never loaded it",
-                    options_.command[0], describe_end(supervisor_.reaped().at(supervisor_.target()))),
+                    options_.command[0], describe_end(supervisor_.reaped().at(supervisor_.target()).status)),
         "see whether it starts without asynctrace; if it does, LD_DEBUG=libs shows whether its loader takes "
         "LD_PRELOAD",
         kOwnFailure);

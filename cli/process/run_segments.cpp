@@ -114,7 +114,7 @@ std::vector<TracedProcess> RunSegments::live() const {
   return found;
 }
 
-std::vector<TracedProcess> RunSegments::discard_clean(const std::map<pid_t, int>& reaped,
+std::vector<TracedProcess> RunSegments::discard_clean(const EndedProcesses& reaped,
                                                       bool target_ended_well) const {
   std::vector<TracedProcess> kept;
   for (const std::string& path : files()) {
@@ -123,13 +123,14 @@ std::vector<TracedProcess> RunSegments::discard_clean(const std::map<pid_t, int>
     auto pid = static_cast<pid_t>(summary->pid);
     Life life = life_of(path, *summary);
     if (life == Life::kRunning || life == Life::kExeced) continue;
-    auto status = reaped.find(pid);
-    bool ended_well = status != reaped.end() ? WIFEXITED(status->second) && WEXITSTATUS(status->second) == 0
+    auto ended = reaped.find(pid);
+    bool ended_well = ended != reaped.end() ? WIFEXITED(ended->second.status) && WEXITSTATUS(ended->second.status) == 0
                                              : summary->exited && target_ended_well;
     if (ended_well && !keeps_all_) {
       std::error_code ignored;
       fs::remove(path, ignored);
     } else {
+      if (ended != reaped.end()) record_death(path, ended->second.at_ns, ended->second.status);
       kept.push_back({pid, life, path, path, std::move(*summary)});
     }
   }

@@ -2,7 +2,6 @@
 // pattern of -o. Reads /proc and directories; discard_clean() removes files.
 #pragma once
 
-#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -11,6 +10,7 @@
 #include <sys/types.h>
 
 #include "cli/error.hpp"
+#include "cli/process/ended_processes.hpp"
 #include "cli/process/traced_process.hpp"
 
 namespace asynctrace {
@@ -24,10 +24,10 @@ class RunSegments {
   // The living processes below this one that are traced, parents first.
   std::vector<TracedProcess> live() const;
 
-  // Removes the files of processes that ended well and returns the others that are dead. `reaped` holds the
-  // waitpid statuses that are known; a process that others reaped ended well if it ran its exit handlers and
+  // Removes the files of processes that ended well and returns the others that are dead. `reaped` tells of
+  // those that are known; their end is noted in the files that stay. A process that others reaped ended well if it ran its exit handlers and
   // the target, too, ended with 0. With -o nothing is removed.
-  std::vector<TracedProcess> discard_clean(const std::map<pid_t, int>& reaped, bool target_ended_well) const;
+  std::vector<TracedProcess> discard_clean(const EndedProcesses& reaped, bool target_ended_well) const;
 
   const std::string& directory() const { return directory_; }
 

@@ -161,7 +161,7 @@ void Supervisor::reap() {
     pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
     if (pid <= 0) return;
     bool ended = WIFEXITED(status) || WIFSIGNALED(status);
-    if (ended) reaped_[pid] = status;
+    if (ended) reaped_[pid] = {status, static_cast<uint64_t>(Clock::now().time_since_epoch().count())};
     if (pid == target_) target_stopped_ = WIFSTOPPED(status);
     if (pid == target_ && WIFCONTINUED(status)) terminal_stop_ = false;
   }
@@ -206,7 +206,7 @@ void Supervisor::end_tree(Clock::duration grace) {
 int Supervisor::exit_code() const {
   auto found = reaped_.find(target_);
   if (found == reaped_.end()) return 125;
-  int status = found->second;
+  int status = found->second.status;
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 

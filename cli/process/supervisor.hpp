@@ -12,7 +12,6 @@
 
 #include <chrono>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +21,7 @@
 #include <csignal>
 
 #include "cli/error.hpp"
+#include "cli/process/ended_processes.hpp"
 #include "cli/process/file_descriptor.hpp"
 
 namespace asynctrace {
@@ -63,8 +63,8 @@ class Supervisor {
   pid_t target() const { return target_; }
   // Exit code as a shell has it: the target's own, or 128 + the signal that killed it.
   int exit_code() const;
-  // waitpid statuses of everything reaped so far.
-  const std::map<pid_t, int>& reaped() const { return reaped_; }
+  // Everything reaped so far.
+  const EndedProcesses& reaped() const { return reaped_; }
 
  private:
   void take_signals(std::optional<Clock::time_point> deadline);
@@ -79,7 +79,7 @@ class Supervisor {
   bool quit_pressed_ = false;
   bool target_stopped_ = false;
   bool terminal_stop_ = false;
-  std::map<pid_t, int> reaped_;
+  EndedProcesses reaped_;
 };
 
 }  // namespace asynctrace

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <gmock/gmock.h>
 
+#include <signal.h>
 #include <time.h>
 
 #include <cstring>
+#include <fstream>
 #include <random>
 
 #include "cli/read_snapshot.hpp"
@@ -26,10 +28,11 @@ using testing::HasSubstr;
 
 constexpr uint64_t kDeath = 10'000;
 constexpr uint8_t kBlockOnKind = static_cast<uint8_t>(TaskKind::kBlockOn) << 4;
-const ReadOptions kDied{ProcessState::kKilled, 42, kDeath};
+const ReadOptions kDied{ProcessState::kUnknown, 42};  // and somebody saw it: read() notes the death
 
 Snapshot read(SegmentImage& image, const ReadOptions& options = kDied) {
   const TemporaryFile file(image.bytes());
+  if (&options == &kDied) record_death(file.path(), kDeath, SIGKILL);
   auto snapshot = read_snapshot(file.path(), options);
   if (!snapshot) throw std::runtime_error(snapshot.error().message);
   return std::move(*snapshot);
@@ -119,7 +122,7 @@ TEST(Snapshot, DeathThatNobodySawGivesLeastDurations) {
   image.header().last_event = 6000;
   image.add(kTasks, waiting_task(1));
   image.add(kLeaves, leaf_of(1));
-  const ReadOptions unseen{ProcessState::kUnknown, 0, 0};
+  const ReadOptions unseen{ProcessState::kUnknown, 0};
   Snapshot snapshot = read(image, unseen);
   EXPECT_TRUE(snapshot.durations_at_least);
   EXPECT_EQ(snapshot.tasks[0].leaves[0].waiting_ns, 6000u - 700);
@@ -132,6 +135,32 @@ TEST(Snapshot, DeathThatNobodySawGivesLeastDurations) {
   EXPECT_EQ(snapshot.tasks[1].in_state_ns, 0u);
 }
 
+TEST(Snapshot, DeathIsReadBackAsItWasRecorded) {
+  constexpr int kDumpedCore = 0x80;
+  const std::pair<int, ProcessState> ends[] = {{SIGKILL, ProcessState::kKilled},
+                                               {SIGTERM, ProcessState::kKilled},
+                                               {SIGSEGV | kDumpedCore, ProcessState::kCrashed},
+                                               {SIGABRT, ProcessState::kCrashed},
+                                               {3 << 8, ProcessState::kExited}};
+  for (const auto& [status, expected] : ends) {
+    SegmentImage image;
+    image.add(kTasks, waiting_task(1));
+    const TemporaryFile file(image.bytes());
+    record_death(file.path(), kDeath, status);
+    const auto snapshot = read_snapshot(file.path());
+    ASSERT_TRUE(snapshot);
+    EXPECT_EQ(snapshot->process.state, expected) << status;
+    EXPECT_FALSE(snapshot->durations_at_least);
+    EXPECT_EQ(snapshot->tasks[0].in_state_ns, kDeath - 1000);
+  }
+  // A file that is no segment stays as it is.
+  std::vector<std::byte> other(8192, std::byte{7});
+  const TemporaryFile file(other);
+  record_death(file.path(), kDeath, SIGKILL);
+  std::ifstream in(file.path());
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), std::string(8192, '\7'));
+}
+
 TEST(Snapshot, OfARunningProcessDurationsEndNow) {
   SegmentImage image;
   const uint64_t before = monotonic_ns();
@@ -139,7 +168,7 @@ TEST(Snapshot, OfARunningProcessDurationsEndNow) {
   task.state = state(before - 5'000'000'000, TaskState::kWaiting);
   task.created = UINT64_MAX;  // the future
   image.add(kTasks, task);
-  const Snapshot snapshot = read(image, {ProcessState::kRunning, 0, 0});
+  const Snapshot snapshot = read(image, {ProcessState::kRunning, 0});
   EXPECT_FALSE(snapshot.durations_at_least);
   EXPECT_GE(snapshot.tasks[0].in_state_ns, 5'000'000'000u);
   EXPECT_LE(snapshot.tasks[0].in_state_ns, 5'000'000'000u + (monotonic_ns() - before));
@@ -320,11 +349,11 @@ TEST(Snapshot, EndedThreadsOfARunningProcessAreLeftOut) {
   }
   const auto count = [&](const ReadOptions& options) { return read(image, options).threads.size(); };
   image.header().pid = own;
-  EXPECT_EQ(count({ProcessState::kRunning, own, 0}), 1u);
-  EXPECT_EQ(count({ProcessState::kRunning, 0, 0}), 2u);
-  EXPECT_EQ(count({ProcessState::kExited, own, kDeath}), 2u);
+  EXPECT_EQ(count({ProcessState::kRunning, own}), 1u);
+  EXPECT_EQ(count({ProcessState::kRunning, 0}), 2u);
+  EXPECT_EQ(count({ProcessState::kExited, own}), 2u);
   image.header().pid = 1;  // another pid namespace: its thread ids mean nothing here
-  EXPECT_EQ(count({ProcessState::kRunning, own, 0}), 2u);
+  EXPECT_EQ(count({ProcessState::kRunning, own}), 2u);
 }
 
 TEST(Snapshot, LossesAndAnAgentThatIsOff) {
@@ -392,7 +421,7 @@ TEST(Snapshot, OfGarbageIsBoundedByTheFile) {
     }
     for (Section& section : image.header().sections) section.used = static_cast<uint32_t>(random());
     const auto process = static_cast<ProcessState>(round % 6);
-    const Snapshot snapshot = read(image, {process, static_cast<uint32_t>(round), random() >> random() % 64});
+    const Snapshot snapshot = read(image, {process, static_cast<uint32_t>(round)});
     EXPECT_LE(snapshot.tasks.size(), test::kItems);
     EXPECT_LE(snapshot.stacks.size(), test::kItems);
     for (const Task& task : snapshot.tasks)
