@@ -30,6 +30,9 @@ namespace {
 constexpr uint64_t kMinSize = 1u << 20;
 constexpr uint64_t kFirstChunk = 16 * kPage;
 constexpr uint64_t kLargestChunk = 256 * kPage;
+// Once not even a page is to be had, so many requests are refused before the system is asked again: a full file
+// system must not turn every poll into a system call.
+constexpr uint32_t kUnaskedRefusals = 1u << 14;
 // Where a kernel cannot populate on demand everything is reserved at start, so it has to be less.
 constexpr uint64_t kSizeWithoutPopulate = 32u << 20;
 
@@ -66,6 +69,7 @@ void SegmentWriter::plan(uint64_t max_size) {
     area.capacity = static_cast<uint32_t>(bytes / share.item_size);
     area.next.store(0, std::memory_order_relaxed);
     area.reserved_bytes.store(0, std::memory_order_relaxed);
+    area.unasked.store(0, std::memory_order_relaxed);
     area.low_water.store(0, std::memory_order_relaxed);
     offset += bytes;
   }
@@ -153,10 +157,13 @@ bool SegmentWriter::reserve(Area& area, uint64_t bytes) {
   while (reserved < bytes) {
     const ErrnoKeeper errno_keeper;
     // Two threads may populate the same pages; that is harmless, so no lock is needed.
-    const uint64_t end = std::min(limit, round_up(std::max(bytes, reserved + next_chunk(reserved)), kPage));
+    uint64_t end = std::min(limit, round_up(std::max(bytes, reserved + next_chunk(reserved)), kPage));
     if (end < bytes) return false;
-    if (madvise(static_cast<char*>(area.base) + reserved, end - reserved, MADV_POPULATE_WRITE) != 0)
-      return false;
+    const uint64_t least = round_up(bytes, kPage);
+    while (madvise(static_cast<char*>(area.base) + reserved, end - reserved, MADV_POPULATE_WRITE) != 0) {
+      if (end == least) return false;
+      end = std::max(least, round_up(reserved + (end - reserved) / 2, kPage));  // the last pages of a full file system
+    }
     if (area.reserved_bytes.compare_exchange_strong(reserved, end, std::memory_order_acq_rel)) return true;
   }
   return true;
@@ -167,7 +174,16 @@ uint32_t SegmentWriter::take(SectionId id, uint32_t count) {
   uint32_t first = area.next.load(std::memory_order_relaxed);
   do {
     if (first > area.capacity || count > area.capacity - first) return kNone;
-    if (!reserve(area, uint64_t{first + count} * area.item_size)) return kNone;
+    const uint64_t bytes = uint64_t{first + count} * area.item_size;
+    if (bytes > area.reserved_bytes.load(std::memory_order_acquire)) [[unlikely]] {
+      const uint32_t unasked = area.unasked.load(std::memory_order_relaxed);
+      if (unasked != 0) return area.unasked.store(unasked - 1, std::memory_order_relaxed), kNone;
+      if (!reserve(area, bytes)) {
+        const bool full = bytes - area.reserved_bytes.load(std::memory_order_relaxed) <= kPage;
+        if (full) area.unasked.store(kUnaskedRefusals, std::memory_order_relaxed);
+        return kNone;
+      }
+    }
   } while (!area.next.compare_exchange_weak(first, first + count, std::memory_order_acq_rel));
   std::atomic_ref<uint32_t> used(header_->sections[id].used);
   // Only ever raised. Read with acquire by SegmentReader::used().

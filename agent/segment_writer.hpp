@@ -51,6 +51,7 @@ class SegmentWriter {
     uint32_t capacity = 0;
     std::atomic<uint32_t> next{0};
     std::atomic<uint64_t> reserved_bytes{0};
+    std::atomic<uint32_t> unasked{0};    // requests still to be refused since the file system was found full
     std::atomic<uint32_t> low_water{0};  // number of the item from which on the next chunk is wanted
   };
 

@@ -3,13 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 
 import pytest
 from conftest import PATIENCE, asynctrace, lacking, program
-from processes import environment, run, section_use, started
+from processes import compile_c, environment, run, section_use, started
 
 @pytest.fixture
 def directory(tmp_path):
@@ -78,6 +79,36 @@ def test_a_full_file_system_is_a_counted_loss(directory, tasks):
             assert found["lost"]["tasks"] + found["lost"]["leaves"] > 0
             assert {"lost_tasks", "lost_leaves"} & {entry["code"] for entry in found["diagnostics"]}
         assert dump(file, env)["tasks"]
+
+
+RESERVATIONS = r"""
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static unsigned long count;
+
+int madvise(void* address, size_t size, int advice) {
+  __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
+  return syscall(SYS_madvise, address, size, advice);
+}
+
+__attribute__((destructor)) static void tell(void) {
+  char text[64];
+  int length = snprintf(text, sizeof text, "RESERVATIONS %lu\n", count);
+  if (write(1, text, length) != length) _exit(1);
+}
+"""
+
+
+def test_a_full_file_system_does_not_make_every_poll_a_system_call(tmp_path, directory):
+    counter = compile_c(tmp_path, "counter.so", RESERVATIONS, "-shared", "-fPIC")
+    with small_file_system(directory, "size=5m"):
+        result = run([program("waiters"), 60_000], environment(directory, counter))
+        assert result.returncode == 0
+        assert section_use(next(directory.glob("*.atrace")))["tasks"] < 60_000
+    assert 10 < int(re.search(r"^RESERVATIONS (\d+)$", result.stdout, re.MULTILINE)[1]) < 500
 
 
 @pytest.mark.parametrize("bytes_, traced", [(4096, False), (1 << 20, True), (2 << 20, True), (64 << 20, True)])
