@@ -4,6 +4,7 @@
 // match so far if it is of the same family and of a higher rank. So tokio's Mutex, which is a semaphore
 // inside, reads "Mutex lock", while the read inside a timeout stays a read.
 #include <optional>
+#include <utility>
 
 #include "cli/tree/classify.hpp"
 #include "cli/tree/names.hpp"
@@ -70,8 +71,8 @@ constexpr LeafRow kRows[] = {
     {"tokio::process::imp::pidfd_reaper::*", "child wait", kSignal, Family::kIo, 4},
     {"tokio::io::poll_evented::PollEvented*::poll_read", "io read", kIo, Family::kIo, 1},
     {"tokio::io::poll_evented::PollEvented*::poll_write", "io write", kIo, Family::kIo, 1},
-    {"tokio::runtime::io::*poll_read", "io read", kIo, Family::kIo, 1},
-    {"tokio::runtime::io::*poll_write", "io write", kIo, Family::kIo, 1},
+    {"tokio::runtime::io::*poll_read_", "io read", kIo, Family::kIo, 1},
+    {"tokio::runtime::io::*poll_write_", "io write", kIo, Family::kIo, 1},
     {"tokio::runtime::io::*", "io readiness", kIo, Family::kIo, 0},
     {"tokio::io::driver::*", "io readiness", kIo, Family::kIo, 0},
     // tokio: what is a Notify inside
@@ -198,6 +199,23 @@ bool may_replace(const LeafRow& row, const LeafRow* match) {
   return row.family == match->family && row.family != Family::kAlone && row.rank > match->rank;
 }
 
+// tokio's streams often end in a tail call, so that only PollEvented<E> is on the stack. Debug info spells out E.
+constexpr std::pair<std::string_view, std::string_view> kStreams[] = {
+    {"<mio::net::tcp::stream::TcpStream>", "TcpStream"},
+    {"<mio::net::uds::stream::UnixStream>", "UnixStream"},
+    {"<mio::sys::unix::pipe::Receiver>", "pipe"},
+    {"<mio::sys::unix::pipe::Sender>", "pipe"},
+};
+
+std::string with_stream(const LeafRow& row, const Frame& frame) {
+  constexpr std::string_view kAnyStream = "io ";
+  if (row.text.starts_with(kAnyStream) && frame.function.find("PollEvented") != std::string::npos)
+    for (const auto& [type, stream] : kStreams)
+      if (frame.debug_name.find(type) != std::string::npos)
+        return std::string(stream) + std::string(row.text.substr(kAnyStream.size() - 1));
+  return std::string(row.text);
+}
+
 }  // namespace
 
 std::string_view name(LeafClass leaf_class) {
@@ -211,6 +229,7 @@ bool is_outside(LeafClass leaf_class) {
 
 LeafKind classify_leaf(std::span<const ClassifiedFrame> frames) {
   const LeafRow* match = nullptr;
+  const Frame* matching = nullptr;
   const Frame* innermost = nullptr;
   for (const ClassifiedFrame& frame : frames) {
     const bool named = !frame.frame->function.empty() || !frame.frame->raw.empty();
@@ -220,10 +239,11 @@ LeafKind classify_leaf(std::span<const ClassifiedFrame> frames) {
     for (const LeafRow& row : kRows) {
       if (!may_replace(row, match) || !matches(function, row.pattern)) continue;
       match = &row;
+      matching = frame.frame;
       break;
     }
   }
-  if (match != nullptr) return {std::string(match->text), match->leaf_class, true, match->combinator};
+  if (match != nullptr) return {with_stream(*match, *matching), match->leaf_class, true, match->combinator};
   if (innermost != nullptr) return {display_name(*innermost, {}), LeafClass::kUnknown, false, false};
   return {};
 }

@@ -177,6 +177,11 @@ const KindCase kKinds[] = {
       "tokio::net::unix::stream::UnixStream::ready::{{closure}}",
       "tokio::net::unix::stream::UnixStream::readable::{{closure}}"}},
     {"io read", LeafClass::kIo, {"tokio::runtime::io::registration::Registration::poll_read_ready"}},
+    {"io write",
+     LeafClass::kIo,
+     {"tokio::runtime::io::scheduled_io::ScheduledIo::poll_readiness",
+      "tokio::runtime::io::registration::Registration::poll_ready",
+      "tokio::io::poll_evented::PollEvented<E>::poll_write"}},
     {"mpsc recv",
      LeafClass::kChannel,
      {"tokio::sync::task::atomic_waker::AtomicWaker::register_by_ref",
@@ -336,6 +341,16 @@ TEST(CrateVersion, IsThatOfTheSourceDirectory) {
   EXPECT_EQ(crate_version("/usr/share/cargo/registry/tokio-1.24.2/src/x.rs", "tokio"), "1.24.2");
   EXPECT_EQ(crate_version("/c/tokio-util-0.7.3/src/x.rs", "tokio"), "");
   EXPECT_EQ(crate_version("", "tokio"), "");
+}
+
+TEST(LeafKinds, StreamIsNamedByThePollEventedThatReadsIt) {
+  Frame ready = frame("tokio::runtime::io::registration::Registration::poll_ready");
+  Frame poll = frame("tokio::io::poll_evented::PollEvented<E>::poll_read");
+  poll.debug_name = "poll_read<mio::net::tcp::stream::TcpStream>";
+  const ClassifiedFrame frames[] = {{&ready, FrameClass::kRuntime}, {&poll, FrameClass::kRuntime}};
+  EXPECT_EQ(classify_leaf(frames).text, "TcpStream read");
+  poll.debug_name = "poll_read<app::Stream>";
+  EXPECT_EQ(classify_leaf(frames).text, "io read");
 }
 
 }  // namespace
