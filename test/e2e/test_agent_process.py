@@ -78,12 +78,12 @@ def descriptors(pid):
 
 
 def signals(pid):
-    """Thread's name -> its masks, and what the process does with each signal."""
+    """How many threads of each name, with what they block and what the process does with each signal."""
     found = collections.Counter()
     for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
         status = (thread / "status").read_text()
-        found[tuple(re.findall(r"^(Name|Sig\w+):\s+(.*)$", status, re.MULTILINE))] += 1
-    return {key: count for key, count in found.items()}
+        found[tuple(re.findall(r"^(Name|SigBlk|SigIgn|SigCgt):\s+(.*)$", status, re.MULTILINE))] += 1
+    return found
 
 
 @pytest.mark.parametrize("look", [descriptors, signals])

@@ -29,20 +29,23 @@ async fn wait_since_after() {
     Notify::new().notified().await;
 }
 
+/// So many polls of a task beside this one.
 async fn turn_over() {
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
-    }
+    let turning = tokio::spawn(async {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+    });
+    turning.await.unwrap();
 }
 
 async fn run_child() {
     say("CHILD");
     wait_for_line();
-    let turning = tokio::spawn(turn_over());
     for _ in 0..TASKS {
         spawn(1, wait_since_after());
     }
-    turning.await.unwrap();
+    turn_over().await;
     report_when_settled();
     leaf_below(&["block_on of the child"]);
     Notify::new().notified().await;
