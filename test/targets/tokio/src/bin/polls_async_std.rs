@@ -1,5 +1,6 @@
-//! async-io wakes the waker that it replaces. Counts the polls of an async-std task that reads beside a
-//! timer until the peer writes at last, and the CPU time.
+//! async-io wakes the waker that it replaces. Counts the polls of a task that reads from an async-std socket
+//! beside a timer until the peer writes at last, and the CPU time. Argument: async-std (its own executor) or
+//! tokio.
 
 use async_std::io::{ReadExt, WriteExt};
 use async_std::net::{TcpListener, TcpStream};
@@ -25,18 +26,30 @@ async fn read_beside_a_timer(mut stream: TcpStream) -> u32 {
     polls
 }
 
-async fn run() -> u32 {
+async fn run(on_tokio: bool) -> u32 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut theirs, _) = listener.accept().await.unwrap();
-    let waiting = task::spawn(read_beside_a_timer(ours));
-    task::sleep(WRITTEN_AFTER).await;
-    theirs.write_all(b"x").await.unwrap();
-    waiting.await
+    let write_at_last = async {
+        task::sleep(WRITTEN_AFTER).await;
+        theirs.write_all(b"x").await.unwrap();
+    };
+    if on_tokio {
+        let waiting = tokio::spawn(read_beside_a_timer(ours));
+        write_at_last.await;
+        waiting.await.unwrap()
+    } else {
+        let waiting = task::spawn(read_beside_a_timer(ours));
+        write_at_last.await;
+        waiting.await
+    }
 }
 
 fn main() {
-    let polls = task::block_on(run());
+    let polls = match targets::argument(1).as_deref() {
+        Some("tokio") => targets::runtime(2).block_on(run(true)),
+        _ => task::block_on(run(false)),
+    };
     println!("POLLS {polls}");
     println!("CPU_US {}", targets::cpu_time().as_micros());
 }
