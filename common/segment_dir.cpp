@@ -83,10 +83,11 @@ int open_output(const char* pattern, const SegmentName& name, char* path, size_t
   path[0] = '\0';
   bool fits = true;
   for (const char* p = pattern; fits && *p != '\0'; p++) {
-    if (p[0] == '%' && p[1] == 'e') fits = append(path, size, "%s", name.exe), p++;
-    else if (p[0] == '%' && p[1] == 'p') fits = append(path, size, "%u", name.pid), p++;
-    else if (p[0] == '%' && p[1] == '%') fits = append(path, size, "%%"), p++;
+    const char escaped = *p == '%' ? p[1] : '\0';
+    if (escaped == 'e') fits = append(path, size, "%s", name.exe);
+    else if (escaped == 'p') fits = append(path, size, "%u", name.pid);
     else fits = append(path, size, "%c", *p);
+    if (escaped == 'e' || escaped == 'p' || escaped == '%') p++;
   }
   if (!fits) {
     errno = ENAMETOOLONG;

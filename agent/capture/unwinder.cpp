@@ -108,6 +108,7 @@ void tame(const link_map& map) {
       default: break;
     }
   }
+  if (symbols == nullptr || strings == nullptr) return;
   SlotPatcher patcher;
   for (int i = 0; i < 2; i++) redirect(patcher, map, tables[i], sizes[i] / sizeof(Elf64_Rela), symbols, strings);
 }
