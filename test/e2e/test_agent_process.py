@@ -24,7 +24,8 @@ def directory(tmp_path):
 PROGRAMS = [
     ("leaves", ["multi"]), ("leaves", ["current"]), ("cancelled", ["multi"]), ("waiters", ["100", "multi"]),
     ("pingpong", ["1000"]), ("polls_async_std", []), ("polls_hyper", ["multi"]),
-    ("survivor", ["descriptors"]), ("survivor", ["errno"]), ("survivor", ["panics"]), ("survivor", ["threads", "8"]),
+    ("survivor", ["descriptors"]), ("survivor", ["errno"]), ("survivor", ["panics"]),
+    ("survivor", ["loader-lock"]), ("survivor", ["signals"]), ("survivor", ["threads", "8"]),
     ("survivor", ["steady", "100"]), ("forks", ["fork"]), ("forks", ["exec"]), ("forks", ["wait"]),
 ]
 

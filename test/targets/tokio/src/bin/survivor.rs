@@ -2,6 +2,8 @@
 //!   survivor descriptors    closes every descriptor but stdio, as daemons do, and then opens its own
 //!   survivor errno          errno is the same after a poll as before
 //!   survivor environment    prints its environment
+//!   survivor loader-lock    suspends while another thread holds the dynamic loader's lock
+//!   survivor signals        a signal handler that calls poll() interrupts it 20,000 times
 //!   survivor panics         a panic that is caught below the runtime, and one that ends a task
 //!   survivor threads N      N threads, four at a time, each with a runtime of its own; READY, then as the others
 //!   survivor steady N       N turns of two tasks that wake each other
@@ -11,7 +13,7 @@ use std::future::Future;
 use std::io::{Read, Seek, Write};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::{Builder, Runtime};
@@ -110,6 +112,64 @@ fn environment() {
     }
 }
 
+static LOCK_IS_HELD: AtomicBool = AtomicBool::new(false);
+static LOCK_MAY_GO: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn hold_lock(_: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
+    LOCK_IS_HELD.store(true, Ordering::Release);
+    while !LOCK_MAY_GO.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    1
+}
+
+fn loader_lock() {
+    let runtime = current_thread();
+    let holder = std::thread::spawn(|| unsafe { libc::dl_iterate_phdr(Some(hold_lock), std::ptr::null_mut()) });
+    while !LOCK_IS_HELD.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    runtime.block_on(async {
+        tokio::spawn(suspend_at_many_depths()).await.unwrap();
+        suspend_at_many_depths().await;
+    });
+    LOCK_MAY_GO.store(true, Ordering::Release);
+    assert_eq!(holder.join().unwrap(), 1);
+}
+
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn on_signal(_: libc::c_int) {
+    unsafe { libc::poll(std::ptr::null_mut(), 0, 0) };
+    SIGNALS.fetch_add(1, Ordering::Release);
+}
+
+fn signals() {
+    const WANTED: usize = 20_000;
+    let interrupted = unsafe { libc::pthread_self() };
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+    }
+    let sender = std::thread::spawn(move || {
+        for sent in 0..WANTED {
+            assert_eq!(unsafe { libc::pthread_kill(interrupted, libc::SIGUSR1) }, 0);
+            while SIGNALS.load(Ordering::Acquire) <= sent {
+                std::hint::spin_loop();
+            }
+        }
+    });
+    while SIGNALS.load(Ordering::Acquire) < WANTED {
+        steady(100);
+        current_thread().block_on(async {
+            tokio::spawn(suspend_at_many_depths()).await.unwrap();
+        });
+    }
+    sender.join().unwrap();
+}
+
 async fn panic_after_suspending() {
     tokio::task::yield_now().await;
     panic!("on purpose");
@@ -191,7 +251,9 @@ fn main() {
         Some("descriptors") => descriptors(),
         Some("errno") => errno(),
         Some("environment") => environment(),
+        Some("loader-lock") => loader_lock(),
         Some("panics") => panics(),
+        Some("signals") => signals(),
         Some("threads") => threads(number()),
         Some("steady") => steady(number()),
         _ => panic!("see the top of src/bin/survivor.rs"),
