@@ -10,6 +10,7 @@
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -21,7 +22,7 @@
 namespace asynctrace {
 namespace {
 
-constexpr int kRounds = 8;
+constexpr int kRounds = 32;
 
 uint64_t clock_ns(clockid_t id) {
   timespec t;
@@ -108,7 +109,7 @@ class TaskReader {
 
   std::vector<RawTask> read() {
     for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++) add(slot);
-    for (int round = 0; round < kRounds && read_leaves(); round++) {
+    while (read_leaves() && round_ < kRounds) {
     }
     std::erase_if(tasks_, [](const RawTask& raw) { return raw.task.id == 0; });
     std::sort(tasks_.begin(), tasks_.end(), [](const RawTask& a, const RawTask& b) { return a.task.id < b.task.id; });
@@ -124,46 +125,45 @@ class TaskReader {
     slots_.push_back(slot);
   }
 
-  // True: some task changed meanwhile and wants another look.
+  // True: some task changed meanwhile and wants another look. A later look is quick, so that it can fall between two
+  // changes of a task that changes every millisecond.
   bool read_leaves() {
     for (uint32_t index = 0; index < reader_.used(segment::kLeaves); index++) {
+      if (round_ != 0 && !unsettled_.contains(reader_.peek_leaf_task(index))) continue;
       const auto leaf = reader_.leaf(index);
-      if (!leaf) continue;
-      const auto found = by_id_.find(leaf->task);
-      if (found == by_id_.end()) continue;
-      RawTask& raw = tasks_[found->second];
-      if (!raw.settled) raw.leaves.push_back(*leaf);
+      const auto found = leaf ? by_id_.find(leaf->task) : by_id_.end();
+      if (found != by_id_.end() && !tasks_[found->second].settled) tasks_[found->second].leaves.push_back(*leaf);
     }
-    bool again = false;
-    for (size_t i = 0; i < tasks_.size(); i++) {
-      RawTask& raw = tasks_[i];
-      if (raw.settled) continue;
-      const auto now = reader_.task(slots_[i]);
-      if (!now || now->id != raw.task.id) {
-        raw.task.id = 0;  // it ended while it was read
-        raw.settled = true;
-        continue;
-      }
-      raw.settled = same_moment(raw.task, *now);
-      raw.task = *now;
-      if (raw.settled) continue;
-      again = true;
-      last_leaves_.insert_or_assign(i, std::move(raw.leaves));
-      raw.leaves.clear();
+    const bool last = ++round_ == kRounds;
+    const auto looked_at = std::exchange(unsettled_, {});
+    if (round_ == 1) {
+      for (size_t i = 0; i < tasks_.size(); i++) settle(i, last);
+    } else {
+      for (const uint64_t id : looked_at) settle(by_id_.at(id), last);
     }
-    if (!again) return false;
-    if (++rounds_ == kRounds)
-      for (size_t i = 0; i < tasks_.size(); i++)
-        if (!tasks_[i].settled) tasks_[i].leaves = std::move(last_leaves_[i]);
-    return true;
+    return !unsettled_.empty();
+  }
+
+  void settle(size_t index, bool last) {
+    RawTask& raw = tasks_[index];
+    const auto now = reader_.task(slots_[index]);
+    if (!now || now->id != raw.task.id) {
+      raw.task.id = 0;  // it ended while it was read
+      return;
+    }
+    raw.settled = same_moment(raw.task, *now);
+    raw.task = *now;
+    if (raw.settled) return;
+    unsettled_.insert(raw.task.id);
+    if (!last) raw.leaves.clear();
   }
 
   const SegmentReader& reader_;
   std::vector<RawTask> tasks_;
   std::vector<uint32_t> slots_;
   std::unordered_map<uint64_t, size_t> by_id_;
-  std::unordered_map<size_t, std::vector<segment::Leaf>> last_leaves_;
-  int rounds_ = 0;
+  std::unordered_set<uint64_t> unsettled_;  // ids
+  int round_ = 0;
 };
 
 class Builder {

@@ -168,6 +168,12 @@ std::optional<segment::Leaf> SegmentReader::leaf(uint32_t index) const {
   return {};
 }
 
+uint64_t SegmentReader::peek_leaf_task(uint32_t index) const {
+  const std::byte* at = item(kLeaves, index);
+  if (at == nullptr || (load<uint32_t>(at, __ATOMIC_ACQUIRE) & 3) == kLeafFree) return 0;
+  return load<uint64_t>(at + offsetof(segment::Leaf, task), __ATOMIC_RELAXED);
+}
+
 std::optional<SegmentReader::StackView> SegmentReader::stack(uint32_t index) const {
   const std::byte* at = item(kStacks, index);
   if (at == nullptr) return {};
