@@ -1,6 +1,6 @@
-// capture_bench METHOD FRAMES CALLS DIR: prints the nanoseconds that one capture of a stack of FRAMES physical
-// frames takes. One process measures one method, because the agent tames the libunwind that it loads, and that is
-// no longer the libunwind of everyone else. The agent's segment goes to DIR.
+// capture_bench METHOD FRAMES CALLS DIR: prints the nanoseconds that one capture of a stack of FRAMES
+// physical frames takes. One process measures one method, because the agent tames the libunwind that it
+// loads, and that is no longer the libunwind of everyone else. The agent's segment goes to DIR.
 #include <dlfcn.h>
 #include <execinfo.h>
 
@@ -31,8 +31,9 @@ int (*g_unw_backtrace)(void**, int) = nullptr;
 bool start_agent(const char* directory) {
   g_config.directory = directory;
   g_config.max_size = 16u << 20;
-  const bool started = start_modules() && start_live_page() && start_unwinder() && g_segment.create(g_config) &&
-                       start_threads() && start_tasks() && start_leaves() && start_capture();
+  const bool started = start_modules() && start_live_page() && start_unwinder() &&
+                       g_segment.create(g_config) && start_threads() && start_tasks() && start_leaves() &&
+                       start_capture();
   if (!started) return false;
   g_generation = 1;
   g_live->tracing.store(1, std::memory_order_release);
@@ -47,7 +48,9 @@ bool start_unw_backtrace(const char*) {
   return g_unw_backtrace != nullptr;
 }
 
-bool start_nothing(const char*) { return true; }
+bool start_nothing(const char*) {
+  return true;
+}
 
 // What the clone hook does to get a stack.
 __attribute__((noinline)) uint64_t capture_with_memo() {
@@ -108,8 +111,10 @@ int run(const Method& method, uint64_t calls, const char* directory) {
   if (!method.start(directory)) return fail("the method cannot be started");
   Loop loop{method.capture, calls};
   run_as_root(method.run_below, loop);
-  if (loop.captured != static_cast<uint64_t>(g_frames)) return fail("the capture has the wrong number of frames");
-  const bool walked_each_time = g_live != nullptr && g_segment.header().counters[segment::kUnmemoizedWalks] != 0;
+  if (loop.captured != static_cast<uint64_t>(g_frames))
+    return fail("the capture has the wrong number of frames");
+  const bool walked_each_time =
+      g_live != nullptr && g_segment.header().counters[segment::kUnmemoizedWalks] != 0;
   if (walked_each_time) return fail("the memo did not recognize the stack");
   std::printf("%.2f\n", loop.ns_per_call);
   return 0;
@@ -124,6 +129,7 @@ int main(int argc, char** argv) {
   g_frames = std::atoi(argv[2]);
   if (g_frames < 2 || g_frames > kMaxFrames) return fail("2 to 256 frames");
   for (const Method& method : kMethods)
-    if (std::strcmp(method.name, argv[1]) == 0) return run(method, std::strtoull(argv[3], nullptr, 10), argv[4]);
+    if (std::strcmp(method.name, argv[1]) == 0)
+      return run(method, std::strtoull(argv[3], nullptr, 10), argv[4]);
   return fail("unknown method");
 }

@@ -35,6 +35,8 @@ const std::array<Step, kSteps> kTable = make_table(std::make_index_sequence<kSte
 
 }  // namespace
 
-void run_below(int frames, Loop& loop) { kTable[0](frames - 1, loop); }
+void run_below(int frames, Loop& loop) {
+  kTable[0](frames - 1, loop);
+}
 
 }  // namespace asynctrace::bench::CHAIN

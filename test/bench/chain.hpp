@@ -1,5 +1,5 @@
-// Stacks of a known number of physical frames, to capture. chain.cpp is compiled once with frame pointers, which a
-// walk along them needs, and once without, as Rust's and C++'s release builds are.
+// Stacks of a known number of physical frames, to capture. chain.cpp is compiled once with frame pointers,
+// which a walk along them needs, and once without, as Rust's and C++'s release builds are.
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,7 @@ from measure import PATIENCE, Figure, ratio, value_of
 
 
 def dump(bench):
-    dumps, repetitions = (5, 1) if bench.quick else (20, 3)
+    dumps, repetitions = (5, 1) if bench.quick else (20, 5)
     for tasks in (1000, 10_000, 100_000):
         largest = tasks == 100_000
         with waiters(bench, tasks) as program:
