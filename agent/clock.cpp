@@ -35,7 +35,9 @@ bool tsc_is_invariant() {
 
 }  // namespace
 
-uint64_t monotonic_ns() { return read_ns(CLOCK_MONOTONIC); }
+uint64_t monotonic_ns() {
+  return read_ns(CLOCK_MONOTONIC);
+}
 
 void start_clock(segment::Clock& clock) {
   g_tick_is_tsc = tsc_is_invariant();
@@ -56,7 +58,8 @@ void refresh_clock(segment::Clock& clock, uint64_t ticks) {
   if (ticks - ticks1.load(std::memory_order_relaxed) < kRefreshMs * g_ticks_per_ms) return;
   std::atomic_ref<uint32_t> seq(clock.seq);
   uint32_t before = seq.load(std::memory_order_relaxed);
-  if ((before & 1) != 0 || !seq.compare_exchange_strong(before, before + 1, std::memory_order_acquire)) return;
+  if ((before & 1) != 0 || !seq.compare_exchange_strong(before, before + 1, std::memory_order_acquire))
+    return;
   std::atomic_ref<uint64_t>(clock.ns1).store(monotonic_ns(), std::memory_order_relaxed);
   ticks1.store(now(), std::memory_order_relaxed);
   seq.store(before + 2, std::memory_order_release);  // read by SegmentReader::clock()

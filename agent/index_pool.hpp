@@ -1,6 +1,6 @@
 // IndexPool: hands out the item numbers of a segment section, with a cache per thread. Lock-free; take() and
-// give() are a few instructions while the cache has room. Records are freed on other threads than took them, so
-// full caches hand batches to a shared stack, from which empty ones refill.
+// give() are a few instructions while the cache has room. Records are freed on other threads than took them,
+// so full caches hand batches to a shared stack, from which empty ones refill.
 #pragma once
 
 #include <atomic>
@@ -55,7 +55,8 @@ class IndexPool {
 
   // `head_` is (tag << 32 | index + 1); the tag makes a popped and pushed batch differ from itself.
   void push(const uint32_t* indexes, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) links_[indexes[i]].next_in_batch = i + 1 < count ? indexes[i + 1] + 1 : 0;
+    for (uint32_t i = 0; i < count; i++)
+      links_[indexes[i]].next_in_batch = i + 1 < count ? indexes[i + 1] + 1 : 0;
     uint64_t head = head_.load(std::memory_order_relaxed);
     uint64_t next;
     do {

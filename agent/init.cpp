@@ -1,5 +1,5 @@
-// Where the agent begins and ends: its constructor looks the program over, and only where it finds a runtime makes a
-// segment and patches slots.
+// Where the agent begins and ends: its constructor looks the program over, and only where it finds a runtime
+// makes a segment and patches slots.
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,7 +47,8 @@ __attribute__((constructor)) void construct() {
   const ErrnoKeeper errno_keeper;
   g_config = read_config();
   start_poll_loop();
-  if (!g_config.follow && g_config.run_pid != 0 && g_config.run_pid != static_cast<uint32_t>(getpid())) return;
+  if (!g_config.follow && g_config.run_pid != 0 && g_config.run_pid != static_cast<uint32_t>(getpid()))
+    return;
   if (!start_modules() || !find_tables()) return report_in(g_config, ReportStatus::kNoRuntime);
   const char* reason = start();
   if (reason != nullptr) report_in(g_config, ReportStatus::kOff, reason);
@@ -58,7 +59,8 @@ __attribute__((destructor)) void destruct() {
   if (g_live == nullptr || g_live->tracing.load(std::memory_order_acquire) == 0) return;
   segment::Header& header = g_segment.header();
   std::atomic_ref<uint64_t>(header.last_event).store(now(), std::memory_order_relaxed);
-  std::atomic_ref<segment::AgentState>(header.state).store(segment::AgentState::kExited, std::memory_order_release);
+  std::atomic_ref<segment::AgentState>(header.state)
+      .store(segment::AgentState::kExited, std::memory_order_release);
 }
 
 }  // namespace

@@ -14,10 +14,14 @@ constexpr int kMaxInexactLeaves = 8;
 LeafEntry* g_entries = nullptr;
 
 // A leaf without an exact end has no waker; there the word chains the leaves of its task.
-uint32_t next_inexact(const LeafEntry& entry) { return static_cast<uint32_t>(entry.waker_data); }
+uint32_t next_inexact(const LeafEntry& entry) {
+  return static_cast<uint32_t>(entry.waker_data);
+}
 IndexPool g_pool;
 
-Leaf& record(uint32_t leaf) { return g_segment.items<Leaf>(kLeaves)[leaf]; }
+Leaf& record(uint32_t leaf) {
+  return g_segment.items<Leaf>(kLeaves)[leaf];
+}
 
 // Seqlock; the other half is SegmentReader::leaf().
 void publish(uint32_t leaf) {
@@ -42,8 +46,8 @@ void unpublish(uint32_t leaf) {
   seq.store((seq.load(std::memory_order_relaxed) & ~3u) | kLeafFree, std::memory_order_release);
 }
 
-// Gives a leaf that was just begun the waiting time of the one it renews. The new leaf may already have ended on
-// another thread and its record belong to someone else, so the time is exchanged only against its own.
+// Gives a leaf that was just begun the waiting time of the one it renews. The new leaf may already have ended
+// on another thread and its record belong to someone else, so the time is exchanged only against its own.
 void inherit_since(const RecentLeaf& begun, uint64_t since) {
   uint64_t own = begun.since;
   std::atomic_ref<uint64_t>(record(begun.leaf).since)
@@ -78,8 +82,12 @@ bool start_leaves() {
   return g_entries != nullptr && g_pool.start(g_segment, kLeaves);
 }
 
-LeafEntry& leaf_entry(uint32_t leaf) { return g_entries[leaf]; }
-uint32_t leaf_number(const LeafEntry& entry) { return static_cast<uint32_t>(&entry - g_entries); }
+LeafEntry& leaf_entry(uint32_t leaf) {
+  return g_entries[leaf];
+}
+uint32_t leaf_number(const LeafEntry& entry) {
+  return static_cast<uint32_t>(&entry - g_entries);
+}
 
 uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack) {
   const uint32_t leaf = take(guard);
@@ -88,7 +96,8 @@ uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t sta
   LeafEntry& entry = g_entries[leaf];
   fill(entry, context, owner, stack);
   const RecentLeaf& ended = context.ended;
-  if (ended.task_id == owner.task_id && ended.stack == stack && ended.poll == owner.poll) entry.since = ended.since;
+  if (ended.task_id == owner.task_id && ended.stack == stack && ended.poll == owner.poll)
+    entry.since = ended.since;
   entry.wakers.store(1, std::memory_order_relaxed);
   context.begun = {owner.task_id, entry.registered, entry.since, leaf, stack, owner.poll};
   context.ended.task_id = 0;
@@ -107,15 +116,16 @@ void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped) {
   ThreadContext& context = guard.context();
   const Frame* frame = context.frame;
   // One that was begun in the poll before has waited since the end of that poll.
-  const bool first_wait = entry.since == entry.registered && frame != nullptr && entry.poll + 1 == frame->poll;
-  const uint64_t since = first_wait && (entry.flags & kOwnWaker) != 0 ? task_entry(entry.task).poll_ended : entry.since;
+  const bool first_wait =
+      entry.since == entry.registered && frame != nullptr && entry.poll + 1 == frame->poll;
+  const uint64_t since =
+      first_wait && (entry.flags & kOwnWaker) != 0 ? task_entry(entry.task).poll_ended : entry.since;
   const bool waited_on = dropped && !entry.woken.load(std::memory_order_relaxed);
   if (waited_on && frame != nullptr && frame->task_id == entry.task_id && entry.poll != frame->poll) {
     const RecentLeaf& begun = context.begun;
     if (begun.task_id == entry.task_id && begun.stack == entry.stack && begun.poll == frame->poll)
       inherit_since(begun, since);
-    else
-      context.ended = {entry.task_id, entry.registered, since, leaf, entry.stack, frame->poll};
+    else context.ended = {entry.task_id, entry.registered, since, leaf, entry.stack, frame->poll};
   }
   entry.wakers.store(0, std::memory_order_relaxed);
   g_pool.give(context.leaves, leaf);

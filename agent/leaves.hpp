@@ -17,14 +17,14 @@ struct alignas(64) LeafEntry {
   uint64_t since;
   uint64_t task_id;
   uint64_t joins;
-  uint32_t task;        // slot
+  uint32_t task;  // slot
   uint32_t stack;
   uint32_t poll;
   std::atomic<uint32_t> wakers;  // wrapped wakers that share this leaf; 0: free, or without an exact end
-  uint16_t table;       // of the original waker
-  uint8_t flags;        // segment::LeafFlags
-  bool vtable_first;    // order of the two words of a RawWaker
-  std::atomic<bool> woken;  // by reference, so the waker lives on; a leaf that replaces it waits anew
+  uint16_t table;                // of the original waker
+  uint8_t flags;                 // segment::LeafFlags
+  bool vtable_first;             // order of the two words of a RawWaker
+  std::atomic<bool> woken;       // by reference, so the waker lives on; a leaf that replaces it waits anew
 };
 static_assert(sizeof(LeafEntry) == 64, "one cache line: a leaf ends on another thread than it began");
 

@@ -38,7 +38,8 @@ void turn_off(segment::OffReason reason) {
   if (g_off.exchange(true)) return;
   segment::Header& header = g_segment.header();
   header.off_reason = reason;
-  std::atomic_ref<segment::AgentState>(header.state).store(segment::AgentState::kOff, std::memory_order_release);
+  std::atomic_ref<segment::AgentState>(header.state)
+      .store(segment::AgentState::kOff, std::memory_order_release);
   g_live->tracing.store(0, std::memory_order_release);
 }
 
@@ -48,11 +49,13 @@ bool adopt_after_fork() {
   const ErrnoKeeper errno_keeper;
   if (!g_config.follow) return g_off.store(true), false;
   uint32_t used[segment::kSectionCount];
-  for (uint32_t id = 0; id < segment::kSectionCount; id++) used[id] = g_segment.used(static_cast<segment::SectionId>(id));
+  for (uint32_t id = 0; id < segment::kSectionCount; id++)
+    used[id] = g_segment.used(static_cast<segment::SectionId>(id));
   if (!g_segment.create(g_config)) return g_off.store(true), false;
   // Slot numbers are private knowledge and stay as they are.
   for (const segment::SectionId id : {segment::kTasks, segment::kLeaves, segment::kStacks})
-    if (used[id] != 0 && !g_segment.cover(id, used[id] - 1)) return turn_off(segment::OffReason::kNoRoom), false;
+    if (used[id] != 0 && !g_segment.cover(id, used[id] - 1))
+      return turn_off(segment::OffReason::kNoRoom), false;
   publish_modules();
   publish_pollers();
   republish_stacks();

@@ -15,16 +15,16 @@ struct Live {
   std::atomic<uint32_t> adopting;  // 1: some thread of a forked child is making its segment
 };
 
-extern Live* g_live;              // on a page of its own with MADV_WIPEONFORK; null: never traced
-extern uint32_t g_generation;     // counts segments of this process and its ancestors by fork
-extern SegmentWriter g_segment;   // valid while tracing
+extern Live* g_live;             // on a page of its own with MADV_WIPEONFORK; null: never traced
+extern uint32_t g_generation;    // counts segments of this process and its ancestors by fork
+extern SegmentWriter g_segment;  // valid while tracing
 extern Config g_config;
 
 // Makes the wiped page. False: the kernel cannot do it, and then nothing may be traced.
 bool start_live_page();
 
-// For a hook that found `tracing` unset: in a forked child makes the segment and fills it from private memory.
-// True: tracing now.
+// For a hook that found `tracing` unset: in a forked child makes the segment and fills it from private
+// memory. True: tracing now.
 bool adopt_after_fork();
 
 inline bool tracing() {

@@ -64,7 +64,9 @@ bool start_modules() {
   return g_count != 0;
 }
 
-std::span<const LoadedModule> modules() { return {g_modules, g_count}; }
+std::span<const LoadedModule> modules() {
+  return {g_modules, g_count};
+}
 
 const LoadedModule* find_module(uint64_t address) {
   for (const LoadedModule& module : modules())
@@ -73,7 +75,9 @@ const LoadedModule* find_module(uint64_t address) {
 }
 
 // The loader lists the executable first.
-const LoadedModule& main_module() { return g_modules[0]; }
+const LoadedModule& main_module() {
+  return g_modules[0];
+}
 
 void publish_modules() {
   for (const LoadedModule& module : modules()) {

@@ -1,5 +1,5 @@
-// The loaded ELF files, copied once from the loader so that a walk never takes the loader's lock. Read-only after
-// start_modules(), so safe in any thread and in a signal handler.
+// The loaded ELF files, copied once from the loader so that a walk never takes the loader's lock. Read-only
+// after start_modules(), so safe in any thread and in a signal handler.
 #pragma once
 
 #include <link.h>

@@ -64,11 +64,14 @@ class MapsReader {
 
 }  // namespace
 
-std::span<const Patch> patches() { return {g_patches, g_count}; }
+std::span<const Patch> patches() {
+  return {g_patches, g_count};
+}
 
 bool SlotPatcher::write(void** slot, void* value) {
   if (g_patches == nullptr) g_patches = reserve_array<Patch>(kMaxPatches);
-  if (g_patches == nullptr || g_count == kMaxPatches || !unprotect(reinterpret_cast<uint64_t>(slot))) return false;
+  if (g_patches == nullptr || g_count == kMaxPatches || !unprotect(reinterpret_cast<uint64_t>(slot)))
+    return false;
   g_patches[g_count++] = {slot, *slot};
   std::atomic_ref<void*>(*slot).store(value, std::memory_order_release);
   return true;

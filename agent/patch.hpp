@@ -1,5 +1,6 @@
-// Rewrites function pointers in read-only data. Each slot is one atomic store; its pages get their old protection
-// back; every change is recorded with its old value, so that it can be undone. Start-up only: reads /proc.
+// Rewrites function pointers in read-only data. Each slot is one atomic store; its pages get their old
+// protection back; every change is recorded with its old value, so that it can be undone. Start-up only:
+// reads /proc.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@ struct Patch {
 };
 std::span<const Patch> patches();
 
-// Keeps the mapping of the last slot writable until the next one lies elsewhere, or until it goes out of scope.
+// Keeps the mapping of the last slot writable until the next one lies elsewhere, or until it goes out of
+// scope.
 class SlotPatcher {
  public:
   SlotPatcher() = default;

@@ -24,10 +24,12 @@ class ErrnoKeeper {
   int saved_;
 };
 
-inline uint32_t thread_id() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+inline uint32_t thread_id() {
+  return static_cast<uint32_t>(syscall(SYS_gettid));
+}
 
-// Private zeroed address space, backed by memory only where it is touched. Null where the limits of the process
-// forbid it.
+// Private zeroed address space, backed by memory only where it is touched. Null where the limits of the
+// process forbid it.
 inline void* reserve_private(size_t size) {
   void* memory =
       mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -39,6 +41,8 @@ T* reserve_array(size_t count) {
   return static_cast<T*>(reserve_private(count * sizeof(T)));
 }
 
-inline constexpr uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+inline constexpr uint64_t round_up(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
 
 }  // namespace asynctrace::agent

@@ -54,8 +54,8 @@ void unpark() {
   if (guard) set_state(guard.context(), segment::ThreadState::kOther, now());
 }
 
-// No destructor brings the thread back: these calls are cancellation points, and what unwinds through here must
-// find nothing to run.
+// No destructor brings the thread back: these calls are cancellation points, and what unwinds through here
+// must find nothing to run.
 template <typename F, typename... Args>
 int parked(F function, Args... args) {
   {

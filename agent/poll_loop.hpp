@@ -1,4 +1,5 @@
-// The interposed calls in which a poll loop sleeps mark their thread as parked. Public symbols: see exports.map.
+// The interposed calls in which a poll loop sleeps mark their thread as parked. Public symbols: see
+// exports.map.
 #pragma once
 
 namespace asynctrace::agent {

@@ -27,7 +27,9 @@ size_t read_exe_path(char* buffer, size_t size) {
   return length;
 }
 
-size_t read_cmdline(char* buffer, size_t size) { return read_file("/proc/self/cmdline", buffer, size); }
+size_t read_cmdline(char* buffer, size_t size) {
+  return read_file("/proc/self/cmdline", buffer, size);
+}
 
 uint64_t read_start_time() {
   char text[1024];

@@ -30,8 +30,8 @@ namespace {
 constexpr uint64_t kMinSize = 1u << 20;
 constexpr uint64_t kFirstChunk = 16 * kPage;
 constexpr uint64_t kLargestChunk = 256 * kPage;
-// Once not even a page is to be had, so many requests are refused before the system is asked again: a full file
-// system must not turn every poll into a system call.
+// Once not even a page is to be had, so many requests are refused before the system is asked again: a full
+// file system must not turn every poll into a system call.
 constexpr uint32_t kUnaskedRefusals = 1u << 14;
 // Where a kernel cannot populate on demand everything is reserved at start, so it has to be less.
 constexpr uint64_t kSizeWithoutPopulate = 32u << 20;
@@ -54,7 +54,9 @@ constexpr Share kShares[] = {
 };
 
 // Chunks grow with the section: few system calls for a large program, little memory for a small one.
-uint64_t next_chunk(uint64_t reserved) { return std::clamp(reserved / 4, kFirstChunk, kLargestChunk); }
+uint64_t next_chunk(uint64_t reserved) {
+  return std::clamp(reserved / 4, kFirstChunk, kLargestChunk);
+}
 
 }  // namespace
 
@@ -162,7 +164,8 @@ bool SegmentWriter::reserve(Area& area, uint64_t bytes) {
     const uint64_t least = round_up(bytes, kPage);
     while (madvise(static_cast<char*>(area.base) + reserved, end - reserved, MADV_POPULATE_WRITE) != 0) {
       if (end == least) return false;
-      end = std::max(least, round_up(reserved + (end - reserved) / 2, kPage));  // the last pages of a full file system
+      end = std::max(
+          least, round_up(reserved + (end - reserved) / 2, kPage));  // the last pages of a full file system
     }
     if (area.reserved_bytes.compare_exchange_strong(reserved, end, std::memory_order_acq_rel)) return true;
   }
@@ -196,7 +199,8 @@ uint32_t SegmentWriter::take(SectionId id, uint32_t count) {
 bool SegmentWriter::cover(SectionId id, uint32_t index) {
   constexpr uint32_t kBatch = 64;
   for (uint32_t count = used(id); count <= index; count = used(id))
-    if (index >= capacity(id) || take(id, std::min(std::max(kBatch, index - count + 1), capacity(id) - count)) == kNone)
+    if (index >= capacity(id) ||
+        take(id, std::min(std::max(kBatch, index - count + 1), capacity(id) - count)) == kNone)
       return false;
   return true;
 }
@@ -208,7 +212,8 @@ void SegmentWriter::reserve_next_chunk(SectionId id) {
   const bool reserved = reserve(area, std::min(limit, used + next_chunk(used)));
   const uint64_t end = area.reserved_bytes.load(std::memory_order_relaxed);
   // A full file system is asked again only when the room is really needed.
-  const uint64_t mark = reserved && end < limit ? std::max(used + area.item_size, end - next_chunk(end) / 2) : limit;
+  const uint64_t mark =
+      reserved && end < limit ? std::max(used + area.item_size, end - next_chunk(end) / 2) : limit;
   area.low_water.store(static_cast<uint32_t>(mark / area.item_size), std::memory_order_relaxed);
 }
 

@@ -1,5 +1,5 @@
-// SegmentWriter: creates the process's segment file and reserves room in it. The mapping is only written, never
-// believed: every index and pointer that the agent follows lives in private memory.
+// SegmentWriter: creates the process's segment file and reserves room in it. The mapping is only written,
+// never believed: every index and pointer that the agent follows lives in private memory.
 #pragma once
 
 #include <atomic>
@@ -38,7 +38,8 @@ class SegmentWriter {
   // Reserves the next chunk ahead of need where less than half a chunk is left. For moments that may block.
   void reserve_ahead(segment::SectionId id) {
     const Area& area = sections_[id];
-    if (area.next.load(std::memory_order_relaxed) >= area.low_water.load(std::memory_order_relaxed)) [[unlikely]]
+    if (area.next.load(std::memory_order_relaxed) >= area.low_water.load(std::memory_order_relaxed))
+        [[unlikely]]
       reserve_next_chunk(id);
   }
 

@@ -1,5 +1,5 @@
-// TaskTable: task header address -> task slot. Lock-free, fixed size, in private memory. Neighbouring addresses
-// share cache lines and pages, so that its cost in memory follows that of the tasks themselves.
+// TaskTable: task header address -> task slot. Lock-free, fixed size, in private memory. Neighbouring
+// addresses share cache lines and pages, so that its cost in memory follows that of the tasks themselves.
 #pragma once
 
 #include <atomic>

@@ -16,10 +16,16 @@ TaskEntry* g_entries = nullptr;
 IndexPool g_pool;
 TaskTable g_table;
 
-constexpr uint64_t pack(uint64_t ticks, TaskState state) { return ticks << 2 | static_cast<uint64_t>(state); }
-constexpr TaskState state_of(uint64_t word) { return static_cast<TaskState>(word & 3); }
+constexpr uint64_t pack(uint64_t ticks, TaskState state) {
+  return ticks << 2 | static_cast<uint64_t>(state);
+}
+constexpr TaskState state_of(uint64_t word) {
+  return static_cast<TaskState>(word & 3);
+}
 
-std::atomic_ref<uint64_t> state_word(uint32_t slot) { return std::atomic_ref<uint64_t>(task_record(slot).state); }
+std::atomic_ref<uint64_t> state_word(uint32_t slot) {
+  return std::atomic_ref<uint64_t>(task_record(slot).state);
+}
 
 uint64_t next_task_id() {
   return std::atomic_ref<uint64_t>(g_segment.header().next_task_id).fetch_add(1, std::memory_order_relaxed);
@@ -54,8 +60,12 @@ bool start_tasks() {
   return g_entries != nullptr && g_pool.start(g_segment, segment::kTasks) && g_table.start();
 }
 
-TaskEntry& task_entry(uint32_t slot) { return g_entries[slot]; }
-segment::Task& task_record(uint32_t slot) { return g_segment.items<segment::Task>(segment::kTasks)[slot]; }
+TaskEntry& task_entry(uint32_t slot) {
+  return g_entries[slot];
+}
+segment::Task& task_record(uint32_t slot) {
+  return g_segment.items<segment::Task>(segment::kTasks)[slot];
+}
 
 uint32_t find_task(uint64_t header) {
   const uint32_t slot = g_table.find(header);
@@ -124,12 +134,14 @@ void mark_woken(uint32_t slot, uint64_t id) {
   uint64_t word = state_word(slot).load(std::memory_order_acquire);
   if (state_of(word) != TaskState::kWaiting || entry.id.load(std::memory_order_acquire) != id) return;
   // The word holds a time, so it cannot come from another task that has the slot by now.
-  if (state_word(slot).compare_exchange_strong(word, pack(now(), TaskState::kScheduled), std::memory_order_acq_rel))
+  if (state_word(slot).compare_exchange_strong(word, pack(now(), TaskState::kScheduled),
+                                               std::memory_order_acq_rel))
     raise(task_record(slot).wakes, 1u);
 }
 
 void publish_references(uint32_t slot, segment::References references) {
-  std::atomic_ref<segment::References>(task_record(slot).references).store(references, std::memory_order_relaxed);
+  std::atomic_ref<segment::References>(task_record(slot).references)
+      .store(references, std::memory_order_relaxed);
 }
 
 void mark_nesting(uint32_t slot) {

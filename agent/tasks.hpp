@@ -15,7 +15,7 @@ struct alignas(64) TaskEntry {
   std::atomic<uint64_t> id;
   uint64_t header;
   uint64_t created;
-  uint64_t poll_ended;      // the last one
+  uint64_t poll_ended;  // the last one
   uint32_t polls;
   uint32_t inexact_leaves;  // chain of leaves without an exact end, by LeafEntry::next; kNone: none
   uint16_t poller;
@@ -32,8 +32,8 @@ uint32_t find_task(uint64_t header);
 // Makes a record. kNone: no room (counted). For kTask only inside its poll.
 uint32_t add_task(const HookGuard& guard, segment::TaskKind kind, uint64_t address, uint16_t poller);
 
-// Ends a task: frees its inexact leaves and its slot. Does nothing if it has ended already: the end of one task
-// may be seen by two threads.
+// Ends a task: frees its inexact leaves and its slot. Does nothing if it has ended already: the end of one
+// task may be seen by two threads.
 void end_task(const HookGuard& guard, uint32_t slot, uint64_t id);
 
 // A poll begins; returns its number.

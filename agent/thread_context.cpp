@@ -18,7 +18,8 @@ constinit thread_local ThreadContext* t_context __attribute__((tls_model("initia
 
 namespace {
 
-// Index = the thread's item number in the segment. `owners` is apart so that a search stays in few cache lines.
+// Index = the thread's item number in the segment. `owners` is apart so that a search stays in few cache
+// lines.
 std::atomic<uint32_t>* g_owners = nullptr;
 ThreadContext* g_contexts = nullptr;
 std::atomic<uint32_t> g_used{0};
@@ -32,7 +33,8 @@ bool claim(uint32_t slot, uint32_t expected, uint32_t tid) {
   return g_owners[slot].compare_exchange_strong(expected, tid, std::memory_order_acq_rel);
 }
 
-// A slot of a thread that is gone. A tid is reused once its thread is gone, so a slot with our own tid is one.
+// A slot of a thread that is gone. A tid is reused once its thread is gone, so a slot with our own tid is
+// one.
 uint32_t reclaim_slot(uint32_t tid, uint32_t used) {
   for (uint32_t slot = 0; slot < used; slot++)
     if (g_owners[slot].load(std::memory_order_relaxed) == tid) return slot;
@@ -56,8 +58,8 @@ uint32_t fresh_slot(uint32_t tid) {
   return kNone;
 }
 
-// A fixed address above every frame of this thread: for threads of glibc their own descriptor, which lies at the
-// top of their stack; for the main thread the random bytes that the kernel put above the first frame.
+// A fixed address above every frame of this thread: for threads of glibc their own descriptor, which lies at
+// the top of their stack; for the main thread the random bytes that the kernel put above the first frame.
 uintptr_t stack_anchor(uint32_t tid) {
   return static_cast<uint32_t>(getpid()) == tid ? getauxval(AT_RANDOM) : pthread_self();
 }

@@ -1,6 +1,6 @@
 // What the agent knows of the thread it runs in: the stack of poll roots, the thread's record in the segment,
-// stocks of free records. One pointer of initial-exec TLS; the rest is private memory, reused once its thread is
-// gone (noticed by its tid: there are no TLS destructors). Touched only by its own thread.
+// stocks of free records. One pointer of initial-exec TLS; the rest is private memory, reused once its thread
+// is gone (noticed by its tid: there are no TLS destructors). Touched only by its own thread.
 #pragma once
 
 #include <atomic>
@@ -16,14 +16,14 @@ namespace asynctrace::agent {
 // around it (tokio's trace::Frame).
 struct Frame {
   Frame* parent;
-  uint64_t header;   // address of the polled task
-  uint64_t task_id;  // 0: no record could be had
+  uint64_t header;        // address of the polled task
+  uint64_t task_id;       // 0: no record could be had
   uint64_t outermost_id;  // task of the outermost poll in progress: the worker loop
   uint64_t began;
-  uint32_t task;     // slot, kNone
-  uint32_t poll;     // number of this poll
-  uint32_t poller;   // index of its poll function
-  uint32_t leaves;   // begun so far
+  uint32_t task;    // slot, kNone
+  uint32_t poll;    // number of this poll
+  uint32_t poller;  // index of its poll function
+  uint32_t leaves;  // begun so far
 };
 
 // A leaf that was begun or ended a moment ago in the current poll: a leaf that renews its waker in place does
@@ -43,19 +43,20 @@ struct ThreadContext {
   uint32_t tid;
   segment::Thread* record;
   std::atomic<bool> in_hook;  // a signal handler interrupted a hook of this thread
-  uint64_t joining;     // header of the task whose output is being asked for, 0: none
-  uintptr_t joining_at; // stack address of that question
-  uint64_t waking;      // header of the task that was last woken through a wrapped waker
+  uint64_t joining;           // header of the task whose output is being asked for, 0: none
+  uintptr_t joining_at;       // stack address of that question
+  uint64_t waking;            // header of the task that was last woken through a wrapped waker
   RecentLeaf begun;
   RecentLeaf ended;
-  RecentLeaf self_woken;  // by its own task, in the poll of that number
-  uintptr_t stack_anchor;     // stands for the root where a stack has none
-  uint32_t block_on_task;     // slot of this thread's pseudo task, kNone; meaningful once `used`
+  RecentLeaf self_woken;   // by its own task, in the poll of that number
+  uintptr_t stack_anchor;  // stands for the root where a stack has none
+  uint32_t block_on_task;  // slot of this thread's pseudo task, kNone; meaningful once `used`
   uint64_t block_on_id;
-  bool used;                  // by an earlier thread, or by this one before a fork
+  bool used;  // by an earlier thread, or by this one before a fork
   IndexCache tasks;
   IndexCache leaves;
-  alignas(16) unsigned char unwind_space[4096];  // cursor and registers of a walk: too large for a hook's stack
+  alignas(
+      16) unsigned char unwind_space[4096];  // cursor and registers of a walk: too large for a hook's stack
 };
 
 extern constinit thread_local ThreadContext* t_context __attribute__((tls_model("initial-exec")));
@@ -72,11 +73,12 @@ inline ThreadContext* current_thread() {
   return register_thread();
 }
 
-// Drops roots below the stack pointer: their polls were left by an exception, longjmp or pthread_exit. So is a join.
+// Drops roots below the stack pointer: their polls were left by an exception, longjmp or pthread_exit. So is
+// a join.
 inline void drop_dead_frames(ThreadContext& context, uintptr_t stack_pointer) {
   if (context.joining_at < stack_pointer) context.joining = 0;
-  while (context.frame != nullptr && reinterpret_cast<uintptr_t>(context.frame) < stack_pointer) [[unlikely]]
-    context.frame = context.frame->parent;
+  while (context.frame != nullptr && reinterpret_cast<uintptr_t>(context.frame) < stack_pointer)
+    [[unlikely]] context.frame = context.frame->parent;
 }
 
 // Proof that no other hook of this thread is under way. A signal handler that finds one gets an empty guard
@@ -84,7 +86,8 @@ inline void drop_dead_frames(ThreadContext& context, uintptr_t stack_pointer) {
 class HookGuard {
  public:
   explicit HookGuard(ThreadContext* context)
-      : context_(context != nullptr && !context->in_hook.load(std::memory_order_relaxed) ? context : nullptr) {
+      : context_(context != nullptr && !context->in_hook.load(std::memory_order_relaxed) ? context
+                                                                                         : nullptr) {
     if (context_ == nullptr) return;
     context_->in_hook.store(true, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -108,10 +111,12 @@ class HookGuard {
 inline void publish_frame(const ThreadContext& context) {
   const Frame* frame = context.frame;
   segment::Thread& record = *context.record;
-  std::atomic_ref<uint64_t>(record.poll_since).store(frame != nullptr ? frame->began : 0, std::memory_order_relaxed);
+  std::atomic_ref<uint64_t>(record.poll_since)
+      .store(frame != nullptr ? frame->began : 0, std::memory_order_relaxed);
   std::atomic_ref<uint64_t>(record.outer_task)
       .store(frame != nullptr ? frame->outermost_id : 0, std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(record.task).store(frame != nullptr ? frame->task_id : 0, std::memory_order_release);
+  std::atomic_ref<uint64_t>(record.task)
+      .store(frame != nullptr ? frame->task_id : 0, std::memory_order_release);
 }
 
 }  // namespace asynctrace::agent

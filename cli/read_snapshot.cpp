@@ -9,20 +9,17 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_map>
-#include <unordered_set>
-#include <utility>
 
 #include <fmt/format.h>
 
 #include "cli/process/file_descriptor.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/segment_file.hpp"
+#include "cli/task_reader.hpp"
 #include "common/segment_reader.hpp"
 
 namespace asynctrace {
 namespace {
-
-constexpr int kRounds = 32;
 
 uint64_t clock_ns(clockid_t id) {
   timespec t;
@@ -58,7 +55,8 @@ class Durations {
   uint64_t end_ns_;
 };
 
-// The agent's last pair of readings can be very close to its first; on the boot it was made in, now is a better one.
+// The agent's last pair of readings can be very close to its first; on the boot it was made in, now is a
+// better one.
 TickRate refine(TickRate rate, [[maybe_unused]] bool same_boot) {
 #if defined(__x86_64__)
   if (rate.kind == segment::ClockKind::kTsc && same_boot) {
@@ -83,100 +81,27 @@ ProcessState how_it_ended(uint32_t wait_status) {
   const int status = static_cast<int>(wait_status);
   if (!WIFSIGNALED(status)) return ProcessState::kExited;
   switch (WTERMSIG(status)) {
-    case SIGABRT: case SIGBUS: case SIGFPE: case SIGILL: case SIGSEGV: case SIGSYS: case SIGTRAP:
-      return ProcessState::kCrashed;
-    default:
-      return ProcessState::kKilled;
+    case SIGABRT:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGSEGV:
+    case SIGSYS:
+    case SIGTRAP: return ProcessState::kCrashed;
+    default: return ProcessState::kKilled;
   }
 }
-
-// One task and its leaves as found by one look at the segment.
-struct RawTask {
-  segment::Task task;
-  std::vector<segment::Leaf> leaves;
-  bool settled = false;
-};
-
-bool same_moment(const segment::Task& a, const segment::Task& b) {
-  return a.id == b.id && a.state == b.state && a.polls == b.polls;
-}
-
-// Tasks change while they are read. A task counts as read when it was in the same state before and after its leaves
-// were; the rest is read again, and what never settles is marked.
-class TaskReader {
- public:
-  explicit TaskReader(const SegmentReader& reader) : reader_(reader) {}
-
-  std::vector<RawTask> read() {
-    for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++) add(slot);
-    while (read_leaves() && round_ < kRounds) {
-    }
-    std::erase_if(tasks_, [](const RawTask& raw) { return raw.task.id == 0; });
-    std::sort(tasks_.begin(), tasks_.end(), [](const RawTask& a, const RawTask& b) { return a.task.id < b.task.id; });
-    return std::move(tasks_);
-  }
-
- private:
-  void add(uint32_t slot) {
-    const auto task = reader_.task(slot);
-    if (!task) return;
-    by_id_.emplace(task->id, tasks_.size());
-    tasks_.push_back({*task, {}, false});
-    slots_.push_back(slot);
-  }
-
-  // True: some task changed meanwhile and wants another look. A later look is quick, so that it can fall between two
-  // changes of a task that changes every millisecond.
-  bool read_leaves() {
-    for (uint32_t index = 0; index < reader_.used(segment::kLeaves); index++) {
-      if (round_ != 0 && !unsettled_.contains(reader_.peek_leaf_task(index))) continue;
-      const auto leaf = reader_.leaf(index);
-      const auto found = leaf ? by_id_.find(leaf->task) : by_id_.end();
-      if (found != by_id_.end() && !tasks_[found->second].settled) tasks_[found->second].leaves.push_back(*leaf);
-    }
-    const bool last = ++round_ == kRounds;
-    const auto looked_at = std::exchange(unsettled_, {});
-    if (round_ == 1) {
-      for (size_t i = 0; i < tasks_.size(); i++) settle(i, last);
-    } else {
-      for (const uint64_t id : looked_at) settle(by_id_.at(id), last);
-    }
-    return !unsettled_.empty();
-  }
-
-  void settle(size_t index, bool last) {
-    RawTask& raw = tasks_[index];
-    const auto now = reader_.task(slots_[index]);
-    if (!now || now->id != raw.task.id) {
-      raw.task.id = 0;  // it ended while it was read
-      return;
-    }
-    raw.settled = same_moment(raw.task, *now);
-    raw.task = *now;
-    if (raw.settled) return;
-    unsettled_.insert(raw.task.id);
-    if (!last) raw.leaves.clear();
-  }
-
-  const SegmentReader& reader_;
-  std::vector<RawTask> tasks_;
-  std::vector<uint32_t> slots_;
-  std::unordered_map<uint64_t, size_t> by_id_;
-  std::unordered_set<uint64_t> unsettled_;  // ids
-  int round_ = 0;
-};
 
 class Builder {
  public:
   Builder(const SegmentFile& file, const ReadOptions& options)
-      : reader_(file.reader()), header_(reader_.header()), options_(options),
-        durations_(rate(), 0) {}
+      : reader_(file.reader()), header_(reader_.header()), options_(options), durations_(rate(), 0) {}
 
   Snapshot build() {
     const uint64_t started = clock_ns(CLOCK_MONOTONIC);
     snapshot_.captured_realtime_ns = static_cast<int64_t>(clock_ns(CLOCK_REALTIME));
     durations_ = Durations(rate(), end_of_time(started));
-    const std::vector<RawTask> tasks = TaskReader(reader_).read();
+    const std::vector<RawTask> tasks = read_tasks(reader_);
     snapshot_.process = process_info();
     read_modules();
     read_threads();
@@ -190,7 +115,9 @@ class Builder {
  private:
   bool lives() const { return options_.state == ProcessState::kRunning; }
   TickRate rate() const {
-    return refine(reader_.clock(), boot_id() == std::string_view(header_.boot_id, strnlen(header_.boot_id, sizeof(header_.boot_id))));
+    return refine(
+        reader_.clock(),
+        boot_id() == std::string_view(header_.boot_id, strnlen(header_.boot_id, sizeof(header_.boot_id))));
   }
 
   // A thread leaves no word when it ends. In another pid namespace thread ids mean nothing to us.
@@ -247,8 +174,11 @@ class Builder {
       if (thread->task != 0) out.task = thread->task;
       if (thread->outer_task != 0) out.outer_task = thread->outer_task;
       const bool parked = thread->state == segment::ThreadState::kParked;
-      out.state = parked ? ThreadState::kParked : thread->task != 0 ? ThreadState::kPolling : ThreadState::kOther;
-      out.in_state_ns = durations_.since(out.state == ThreadState::kPolling ? thread->poll_since : thread->state_since);
+      out.state = parked              ? ThreadState::kParked
+                  : thread->task != 0 ? ThreadState::kPolling
+                                      : ThreadState::kOther;
+      out.in_state_ns =
+          durations_.since(out.state == ThreadState::kPolling ? thread->poll_since : thread->state_since);
       snapshot_.threads.push_back(std::move(out));
     }
   }
@@ -267,8 +197,7 @@ class Builder {
     if (is_new) {
       if (const auto view = reader_.stack(number)) {
         found->second = static_cast<uint32_t>(snapshot_.stacks.size());
-        snapshot_.stacks.push_back({without_agent(view->pcs),
-                                    (view->flags & segment::kTruncated) != 0,
+        snapshot_.stacks.push_back({without_agent(view->pcs), (view->flags & segment::kTruncated) != 0,
                                     (view->flags & segment::kIncomplete) != 0,
                                     (view->flags & segment::kNoRoot) != 0});
       }
@@ -308,15 +237,16 @@ class Builder {
     Leaf leaf;
     leaf.stack = stack(in.stack);
     leaf.waiting_ns = durations_.since(in.since);
-    // A leaf of the last poll that renewed none waits since that poll's end. The pseudo task of a block_on shows
-    // no polls.
+    // A leaf of the last poll that renewed none waits since that poll's end. The pseudo task of a block_on
+    // shows no polls.
     const bool first_wait = in.since == in.registered && in.poll == task.polls && out.kind == TaskKind::kTask;
-    if (first_wait && out.state == TaskState::kWaiting) leaf.waiting_ns = std::min(leaf.waiting_ns, out.in_state_ns);
+    if (first_wait && out.state == TaskState::kWaiting)
+      leaf.waiting_ns = std::min(leaf.waiting_ns, out.in_state_ns);
     leaf.registered = in.registered;
     leaf.own_waker = (in.flags & segment::kOwnWaker) != 0;
     leaf.exact_end = (in.flags & segment::kNoExactEnd) == 0;
-    // A leaf that its task did not renew in its last poll may be a waker that outlived its await. A combinator's
-    // waker is renewed only when the combinator polls that child.
+    // A leaf that its task did not renew in its last poll may be a waker that outlived its await. A
+    // combinator's waker is renewed only when the combinator polls that child.
     leaf.confirmed = !leaf.own_waker || in.poll == task.polls;
     leaf.joins_address = in.joins;
     out.leaves.push_back(leaf);
@@ -328,7 +258,8 @@ class Builder {
       if (task.kind == TaskKind::kTask) id_at.emplace(task.address, task.id);
     for (Task& task : snapshot_.tasks)
       for (Leaf& leaf : task.leaves)
-        if (const auto found = id_at.find(leaf.joins_address); found != id_at.end()) leaf.joins_task = found->second;
+        if (const auto found = id_at.find(leaf.joins_address); found != id_at.end())
+          leaf.joins_task = found->second;
   }
 
   void read_losses() {
@@ -340,7 +271,8 @@ class Builder {
     lost.unwind_failed = reader_.counter(segment::kUnwindFailed);
     lost.self_waking_stacks = reader_.counter(segment::kSelfWakingStacks);
     lost.tables_off = reader_.counter(segment::kTablesOff);
-    if (header_.state == segment::AgentState::kOff) snapshot_.agent_off_reason = off_reason(header_.off_reason);
+    if (header_.state == segment::AgentState::kOff)
+      snapshot_.agent_off_reason = off_reason(header_.off_reason);
   }
 
   const SegmentReader& reader_;
@@ -378,7 +310,8 @@ void record_death(const std::string& path, uint64_t died_at_ns, int wait_status)
     uint64_t died_at_ns;
     uint32_t wait_status;
   } death{died_at_ns, static_cast<uint32_t>(wait_status)};
-  static_assert(offsetof(segment::Header, wait_status) == offsetof(segment::Header, died_at_ns) + sizeof(uint64_t));
+  static_assert(offsetof(segment::Header, wait_status) ==
+                offsetof(segment::Header, died_at_ns) + sizeof(uint64_t));
   [[maybe_unused]] const ssize_t written =
       pwrite(file.get(), &death, offsetof(decltype(death), wait_status) + sizeof(uint32_t),
              offsetof(segment::Header, died_at_ns));

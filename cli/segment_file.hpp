@@ -19,7 +19,8 @@ class SegmentFile {
   const SegmentReader& reader() const { return reader_; }
 
  private:
-  SegmentFile(std::span<const std::byte> bytes, const SegmentReader& reader) : bytes_(bytes), reader_(reader) {}
+  SegmentFile(std::span<const std::byte> bytes, const SegmentReader& reader)
+      : bytes_(bytes), reader_(reader) {}
 
   std::span<const std::byte> bytes_;
   SegmentReader reader_;

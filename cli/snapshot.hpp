@@ -39,19 +39,19 @@ struct Stack {
 };
 
 struct Leaf {
-  std::optional<uint32_t> stack;      // index into Snapshot::stacks
+  std::optional<uint32_t> stack;  // index into Snapshot::stacks
   uint64_t waiting_ns = 0;
-  uint64_t registered = 0;            // clock ticks; orders the leaves of one task
-  bool confirmed = true;              // renewed in the task's last poll, or ended exactly
-  bool own_waker = true;              // false: a combinator's waker, say FuturesUnordered's
-  bool exact_end = true;              // false: the program holds the original waker
-  uint64_t joins_address = 0;         // 0: not a join
-  std::optional<uint64_t> joins_task; // id, where that task is known
+  uint64_t registered = 0;             // clock ticks; orders the leaves of one task
+  bool confirmed = true;               // renewed in the task's last poll, or ended exactly
+  bool own_waker = true;               // false: a combinator's waker, say FuturesUnordered's
+  bool exact_end = true;               // false: the program holds the original waker
+  uint64_t joins_address = 0;          // 0: not a join
+  std::optional<uint64_t> joins_task;  // id, where that task is known
 };
 
+using segment::RuntimeId;
 using segment::TaskKind;
 using segment::TaskState;
-using segment::RuntimeId;
 
 struct Task {
   uint64_t id = 0;
@@ -60,10 +60,10 @@ struct Task {
   RuntimeId runtime = RuntimeId::kUnknown;
   uint64_t poll_function = 0;  // run-time address of its poll function, 0: unknown
   TaskState state = TaskState::kWaiting;
-  bool nests_polls = false;    // a worker loop, or a runtime inside a task
-  bool stuck = false;          // a fact: nothing can wake it
-  bool torn = false;           // it kept changing while it was read: leaves may be missing
-  uint64_t created_ns = 0;     // how long ago
+  bool nests_polls = false;  // a worker loop, or a runtime inside a task
+  bool stuck = false;        // a fact: nothing can wake it
+  bool torn = false;         // it kept changing while it was read: leaves may be missing
+  uint64_t created_ns = 0;   // how long ago
   uint64_t in_state_ns = 0;
   uint64_t busy_ns = 0;
   uint64_t max_poll_ns = 0;
@@ -98,7 +98,7 @@ struct Snapshot {
   std::vector<Module> modules;
   std::vector<Stack> stacks;
   std::vector<Thread> threads;
-  std::vector<Task> tasks;          // by id
+  std::vector<Task> tasks;  // by id
   Lost lost;
 };
 

@@ -98,9 +98,9 @@ enum class AgentState : uint32_t {
 
 enum class OffReason : uint32_t {
   kNone = 0,
-  kNoUnwinder = 1,   // libunwind could not be loaded
-  kNoRoom = 2,       // the directory was full at start
-  kInternal = 3,     // a broken invariant
+  kNoUnwinder = 1,  // libunwind could not be loaded
+  kNoRoom = 2,      // the directory was full at start
+  kInternal = 3,    // a broken invariant
 };
 
 struct Header {
@@ -115,7 +115,7 @@ struct Header {
   uint64_t start_time;  // clock ticks since boot, field 22 of /proc/PID/stat: with pid it names the process
   char boot_id[40];     // text, zero-terminated
   StringRef exe;
-  StringRef cmdline;       // arguments, each zero-terminated
+  StringRef cmdline;  // arguments, each zero-terminated
   StringRef agent_version;
   Clock clock;
   uint64_t last_event;  // ticks of a recent event, updated when a thread parks; bounds the time of death
@@ -184,11 +184,12 @@ enum class TaskKind : uint8_t {
   kBlockOn = 1,  // a future that a thread polls itself: `address` is the thread id
 };
 enum TaskFlags : uint8_t {
-  kNestsPolls = 1,  // polls of other tasks happened inside one of its polls: a worker loop or a nested runtime
+  kNestsPolls =
+      1,  // polls of other tasks happened inside one of its polls: a worker loop or a nested runtime
 };
-// Who else refers to a task than its scheduler and its JoinHandle, as of the end of its last poll or of the last
-// waker seen dropped since. kNone in a waiting task: nothing can wake it. kSome: wakers seen, unseen ones or an
-// AbortHandle, so never a verdict.
+// Who else refers to a task than its scheduler and its JoinHandle, as of the end of its last poll or of the
+// last waker seen dropped since. kNone in a waiting task: nothing can wake it. kSome: wakers seen, unseen
+// ones or an AbortHandle, so never a verdict.
 enum class References : uint8_t { kUnknown = 0, kNone = 1, kSome = 2 };
 inline constexpr uint16_t kNoPoller = 0xffff;
 struct Task {
@@ -202,7 +203,7 @@ struct Task {
   uint32_t polls;  // the number of the current or last poll; the first is 1
   uint32_t wakes;
   uint32_t last_tid;
-  uint16_t poller;  // index into kPollers
+  uint16_t poller;         // index into kPollers
   uint8_t kind_and_flags;  // TaskKind << 4 | TaskFlags
   References references;
 };
@@ -213,8 +214,8 @@ static_assert(sizeof(Task) == 64, "one cache line: neighbours are polled on othe
 // with release; the end is one release store of kFree. A reader takes `seq` before and after its copy.
 enum LeafState : uint32_t { kLeafFree = 0, kLeafWriting = 1, kLeafLive = 2 };
 enum LeafFlags : uint32_t {
-  kOwnWaker = 1,      // the task's own waker, renewed on every poll (else: one made by a combinator)
-  kNoExactEnd = 2,    // the program holds the original waker: when this leaf ends is not seen
+  kOwnWaker = 1,    // the task's own waker, renewed on every poll (else: one made by a combinator)
+  kNoExactEnd = 2,  // the program holds the original waker: when this leaf ends is not seen
 };
 struct Leaf {
   uint32_t seq;
@@ -223,8 +224,8 @@ struct Leaf {
   uint32_t stack;       // index into kStacks, kNoStack: none
   uint32_t poll;        // number of the task's poll in which it was registered
   uint64_t registered;  // orders the leaves of one poll: the poll's begin, counted up by one for each
-  uint64_t since;       // waiting since: of the leaf it renewed in place; `registered`: since the end of its poll
-  uint64_t joins;       // header address of the task whose end it waits for, 0: not a join
+  uint64_t since;  // waiting since: of the leaf it renewed in place; `registered`: since the end of its poll
+  uint64_t joins;  // header address of the task whose end it waits for, 0: not a join
 };
 static_assert(sizeof(Leaf) == 48);
 inline constexpr uint32_t kNoStack = 0xffffffff;

@@ -95,7 +95,8 @@ int open_output(const char* pattern, const SegmentName& name, char* path, size_t
   }
   int fd = create(path);
   if (fd < 0 && errno == EEXIST && append(path, size, ".%u", name.pid)) fd = create(path);
-  if (fd < 0 && errno == EEXIST && append(path, size, ".%016llx", static_cast<unsigned long long>(name.nonce)))
+  if (fd < 0 && errno == EEXIST &&
+      append(path, size, ".%016llx", static_cast<unsigned long long>(name.nonce)))
     fd = create(path);
   return fd;
 }

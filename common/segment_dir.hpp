@@ -8,15 +8,15 @@
 namespace asynctrace {
 
 struct SegmentName {
-  const char* exe;     // base name of the program
+  const char* exe;  // base name of the program
   uint32_t pid;
   const char* run_id;  // null: not started by `asynctrace run`
   uint64_t nonce;
 };
 
-// The first of `wanted` (when given, the only candidate), $XDG_RUNTIME_DIR/asynctrace, /dev/shm/asynctrace-$UID,
-// /tmp/asynctrace-$UID that is a directory of ours with mode 0700 (made where missing, never a symlink) and has
-// room. False: none; errno of the last candidate.
+// The first of `wanted` (when given, the only candidate), $XDG_RUNTIME_DIR/asynctrace,
+// /dev/shm/asynctrace-$UID, /tmp/asynctrace-$UID that is a directory of ours with mode 0700 (made where
+// missing, never a symlink) and has room. False: none; errno of the last candidate.
 bool choose_segment_dir(const char* wanted, char* path, size_t size);
 
 // The n-th candidate directory (n from 0), whether it exists or not; false past the last. For listing.

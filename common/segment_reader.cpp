@@ -25,11 +25,17 @@ void copy_words(std::byte* to, const std::byte* from, size_t size) {
 
 template <typename T>
 constexpr bool kCopyable = sizeof(T) % 8 == 0;
-static_assert(kCopyable<Module> && kCopyable<Poller> && kCopyable<Thread> && kCopyable<Task> && kCopyable<Leaf> &&
-              kCopyable<Stack> && kCopyable<Header>);
+static_assert(kCopyable<Module> && kCopyable<Poller> && kCopyable<Thread> && kCopyable<Task> &&
+              kCopyable<Leaf> && kCopyable<Stack> && kCopyable<Header>);
 
-constexpr uint32_t kSmallest[kSectionCount] = {1, sizeof(segment::Module), sizeof(Poller), sizeof(segment::Thread),
-                                               sizeof(segment::Task), sizeof(segment::Leaf), sizeof(segment::Stack), 8};
+constexpr uint32_t kSmallest[kSectionCount] = {1,
+                                               sizeof(segment::Module),
+                                               sizeof(Poller),
+                                               sizeof(segment::Thread),
+                                               sizeof(segment::Task),
+                                               sizeof(segment::Leaf),
+                                               sizeof(segment::Stack),
+                                               8};
 
 }  // namespace
 
@@ -44,8 +50,8 @@ const char* describe(SegmentFault fault) {
 }
 
 uint64_t TickRate::to_monotonic_ns(uint64_t ticks) const {
-  const double ns = static_cast<double>(ns0) +
-                    (static_cast<double>(ticks) - static_cast<double>(ticks0)) * ns_per_tick;
+  const double ns =
+      static_cast<double>(ns0) + (static_cast<double>(ticks) - static_cast<double>(ticks0)) * ns_per_tick;
   return ns <= 0 ? 0 : ns >= 9.2e18 ? uint64_t{9'200'000'000'000'000'000} : static_cast<uint64_t>(ns);
 }
 
@@ -76,7 +82,8 @@ Header SegmentReader::header() const {
 }
 
 uint64_t SegmentReader::counter(Counter counter) const {
-  return load<uint64_t>(bytes_.data() + offsetof(Header, counters) + counter * sizeof(uint64_t), __ATOMIC_RELAXED);
+  return load<uint64_t>(bytes_.data() + offsetof(Header, counters) + counter * sizeof(uint64_t),
+                        __ATOMIC_RELAXED);
 }
 
 TickRate SegmentReader::clock() const {
@@ -92,12 +99,14 @@ TickRate SegmentReader::clock() const {
   TickRate rate{clock.kind, clock.ticks0, clock.ns0, 1.0};
   const bool counts = clock.kind == ClockKind::kTsc && clock.ticks1 > clock.ticks0 && clock.ns1 > clock.ns0;
   if (counts)
-    rate.ns_per_tick = static_cast<double>(clock.ns1 - clock.ns0) / static_cast<double>(clock.ticks1 - clock.ticks0);
+    rate.ns_per_tick =
+        static_cast<double>(clock.ns1 - clock.ns0) / static_cast<double>(clock.ticks1 - clock.ticks0);
   return rate;
 }
 
 uint32_t SegmentReader::used(SectionId id) const {
-  const std::byte* at = bytes_.data() + offsetof(Header, sections) + id * sizeof(Section) + offsetof(Section, used);
+  const std::byte* at =
+      bytes_.data() + offsetof(Header, sections) + id * sizeof(Section) + offsetof(Section, used);
   return std::min(load<uint32_t>(at, __ATOMIC_ACQUIRE), areas_[id].capacity);
 }
 
@@ -181,7 +190,8 @@ std::optional<SegmentReader::StackView> SegmentReader::stack(uint32_t index) con
   const auto count = load<uint16_t>(at + offsetof(segment::Stack, count), __ATOMIC_ACQUIRE);
   const auto stack = copy<segment::Stack>(at, areas_[kStacks].item_size);
   const Area& pcs = areas_[kPcs];
-  if (count == 0 || count > kMaxFrames || stack.first_pc > pcs.capacity || count > pcs.capacity - stack.first_pc)
+  if (count == 0 || count > kMaxFrames || stack.first_pc > pcs.capacity ||
+      count > pcs.capacity - stack.first_pc)
     return {};
   const auto* first = reinterpret_cast<const uint64_t*>(bytes_.data() + pcs.offset) + stack.first_pc;
   return StackView{stack.flags, {first, count}};

@@ -1,6 +1,6 @@
-// SegmentReader: bounds-checked access to the bytes of a segment, live or dead, whatever they are. Believes nothing:
-// it copies, checks, then returns. Holds no copy itself; the bytes must outlive it. Does not allocate. A live segment
-// changes under it: what the format guards is returned whole or not at all.
+// SegmentReader: bounds-checked access to the bytes of a segment, live or dead, whatever they are. Believes
+// nothing: it copies, checks, then returns. Holds no copy itself; the bytes must outlive it. Does not
+// allocate. A live segment changes under it: what the format guards is returned whole or not at all.
 #pragma once
 
 #include <cstddef>

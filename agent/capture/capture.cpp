@@ -39,8 +39,8 @@ struct Path {
   uint64_t return_address;
   uint64_t distance;
   StackEntry* stack;
-  uint64_t end_pc;      // what follows the stack's own pcs: the return into the root
-  uint16_t pc_count;    // offsets, one for each pc after the first, end_pc last
+  uint64_t end_pc;    // what follows the stack's own pcs: the return into the root
+  uint16_t pc_count;  // offsets, one for each pc after the first, end_pc last
   uint16_t fp_count;
   int32_t* offsets;
   FramePointerCheck* frame_pointers;
@@ -92,7 +92,8 @@ bool matches(const Path& path, const Request& request) {
   const uint64_t* expected = path.stack->pcs + 1;
   for (uint32_t i = 0; i + 1 < path.pc_count; i++)
     if (word_at(request.caller_sp, path.offsets[i]) != expected[i]) return false;
-  if (path.pc_count != 0 && word_at(request.caller_sp, path.offsets[path.pc_count - 1]) != path.end_pc) return false;
+  if (path.pc_count != 0 && word_at(request.caller_sp, path.offsets[path.pc_count - 1]) != path.end_pc)
+    return false;
   for (uint32_t i = 0; i < path.fp_count; i++) {
     const FramePointerCheck& check = path.frame_pointers[i];
     if (word_at(request.caller_sp, check.offset) != request.caller_sp + static_cast<int64_t>(check.expected))
@@ -106,15 +107,15 @@ struct Recording {
   uint64_t pcs[segment::kMaxFrames + 1];
   int32_t offsets[segment::kMaxFrames + 1];  // of pcs[i + 1]
   FramePointerCheck frame_pointers[segment::kMaxFrames];
-  uint32_t count = 0;     // pcs of the stack
+  uint32_t count = 0;  // pcs of the stack
   uint32_t fp_count = 0;
   uint64_t end_pc = 0;
   bool memoizable = true;
   uint16_t flags = 0;
 };
 
-// Follows the walk with the plain rules. They must agree with libunwind frame by frame, else the path is walked
-// each time.
+// Follows the walk with the plain rules. They must agree with libunwind frame by frame, else the path is
+// walked each time.
 void record_checks(std::span<const WalkedFrame> frames, const Request& request, Recording& out) {
   uint64_t sp = request.caller_sp;
   int32_t fp_at = kLiveFramePointerAt;
@@ -127,8 +128,7 @@ void record_checks(std::span<const WalkedFrame> frames, const Request& request, 
       out.memoizable = false;
       return;
     }
-    if (by_fp)
-      out.frame_pointers[out.fp_count++] = {fp_at, static_cast<int32_t>(fp - request.caller_sp)};
+    if (by_fp) out.frame_pointers[out.fp_count++] = {fp_at, static_cast<int32_t>(fp - request.caller_sp)};
     if (rule.saves_frame_pointer) {
       fp_at = static_cast<int32_t>(cfa + static_cast<uint64_t>(rule.saved_at) - request.caller_sp);
       fp = word_at(request.caller_sp, fp_at);
@@ -184,8 +184,8 @@ void record_walk(ThreadContext& context, const Request& request, Scratch& scratc
   // A root frame may lie on another stack; then only what is near can be vouched for.
   const uint64_t stack_end =
       request.distance <= kMaxStack ? request.root + kRootFrameSize : request.caller_sp + kRootFrameSize;
-  Walk walk = walk_stack(context.unwind_space, request.caller_sp, request.has_root ? request.root : 0, stack_end,
-                         scratch.frames);
+  Walk walk = walk_stack(context.unwind_space, request.caller_sp, request.has_root ? request.root : 0,
+                         stack_end, scratch.frames);
   // Where code has no unwind tables libunwind goes on by guessing.
   for (size_t i = 0; i < walk.count; i++)
     if (!has_unwind_table(scratch.frames[i].pc)) walk = {i + 1, WalkEnd::kBroken};
@@ -206,7 +206,8 @@ void record_walk(ThreadContext& context, const Request& request, Scratch& scratc
   out.end_pc = word_at(request.caller_sp, out.offsets[links - 1]);
 }
 
-// Remembers the path. Where an earlier path had the same leaf and distance, learns which slot tells them apart.
+// Remembers the path. Where an earlier path had the same leaf and distance, learns which slot tells them
+// apart.
 void remember(const Request& request, Site* site, const Recording& recording, StackEntry* stack) {
   const uint32_t links = recording.end_pc != 0 ? recording.count : recording.count - 1;
   Path* path = stack_arena().make<Path>();
@@ -217,8 +218,15 @@ void remember(const Request& request, Site* site, const Recording& recording, St
   memcpy(frame_pointers, recording.frame_pointers, recording.fp_count * sizeof(FramePointerCheck));
   // Without a root the last check is simply the last pc of the stack.
   const uint64_t end_pc = recording.end_pc != 0 ? recording.end_pc : recording.pcs[recording.count - 1];
-  *path = {nullptr, request.return_address, request.distance, stack, end_pc, static_cast<uint16_t>(links),
-           static_cast<uint16_t>(recording.fp_count), offsets, frame_pointers};
+  *path = {nullptr,
+           request.return_address,
+           request.distance,
+           stack,
+           end_pc,
+           static_cast<uint16_t>(links),
+           static_cast<uint16_t>(recording.fp_count),
+           offsets,
+           frame_pointers};
   if (site == nullptr) {
     site = stack_arena().make<Site>();
     if (site == nullptr) return;
@@ -257,7 +265,8 @@ void remember(const Request& request, Site* site, const Recording& recording, St
   }
 }
 
-__attribute__((noinline)) StackEntry* walk_and_remember(ThreadContext& context, const Request& request, Site* site) {
+__attribute__((noinline)) StackEntry* walk_and_remember(ThreadContext& context, const Request& request,
+                                                        Site* site) {
   const ErrnoKeeper errno_keeper;
   const ScratchLease lease;
   Scratch* scratch = lease.get();

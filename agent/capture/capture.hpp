@@ -1,9 +1,9 @@
 // capture(): the stack between a leaf and the root of its poll, as a stack number. A path is walked once with
-// libunwind; from then on a *verified memo* recognises it by comparing, nearest first, the return addresses that it
-// expects in fixed places. That is exact by induction: equal code at one frame puts the next frame at the same
-// distance, as long as every frame lies at a fixed distance from sp or rbp (then the saved rbp is compared too).
-// Other frames are walked each time. Any thread; allocates from private memory only; takes no lock.
-// Technique: asynctrace's own; see test/bench/capture_bench.cpp for what it costs.
+// libunwind; from then on a *verified memo* recognises it by comparing, nearest first, the return addresses
+// that it expects in fixed places. That is exact by induction: equal code at one frame puts the next frame at
+// the same distance, as long as every frame lies at a fixed distance from sp or rbp (then the saved rbp is
+// compared too). Other frames are walked each time. Any thread; allocates from private memory only; takes no
+// lock. Technique: asynctrace's own; see test/bench/capture_bench.cpp for what it costs.
 #pragma once
 
 #include <cstdint>

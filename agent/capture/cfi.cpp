@@ -67,7 +67,9 @@ struct Cursor {
     const auto place = reinterpret_cast<uint64_t>(at);
     uint64_t value;
     switch (encoding & 0x0f) {
-      case 0x00: case 0x04: case 0x0c: value = fixed<uint64_t>(); break;
+      case 0x00:
+      case 0x04:
+      case 0x0c: value = fixed<uint64_t>(); break;
       case 0x01: value = uleb(); break;
       case 0x09: value = static_cast<uint64_t>(sleb()); break;
       case 0x02: value = fixed<uint16_t>(); break;
@@ -190,7 +192,8 @@ struct Row {
 
 class Machine {
  public:
-  Machine(const Cie& cie, uint64_t location, uint64_t target) : cie_(cie), location_(location), target_(target) {}
+  Machine(const Cie& cie, uint64_t location, uint64_t target)
+      : cie_(cie), location_(location), target_(target) {}
 
   // False: met something that it does not know.
   bool run(Cursor in, bool initial) {
@@ -198,7 +201,9 @@ class Machine {
       const auto opcode = in.fixed<uint8_t>();
       const uint64_t low = opcode & 0x3f;
       switch (opcode & 0xc0) {
-        case 0x40: if (!advance(low)) return true; continue;
+        case 0x40:
+          if (!advance(low)) return true;
+          continue;
         case 0x80: set_offset(low, static_cast<int64_t>(in.uleb()) * cie_.data_alignment); continue;
         case 0xc0: restore(low); continue;
         default: break;
@@ -220,7 +225,8 @@ class Machine {
   }
 
   void set_offset(uint64_t reg, int64_t offset) {
-    if (reg == kFramePointerRegister) row.frame_pointer = Row::Saved::kAtOffset, row.frame_pointer_at = offset;
+    if (reg == kFramePointerRegister)
+      row.frame_pointer = Row::Saved::kAtOffset, row.frame_pointer_at = offset;
     else if (reg == kReturnAddressRegister) row.return_address_plain = offset == -8;
   }
 
@@ -246,32 +252,71 @@ class Machine {
 
   bool run_extended(Cursor& in, uint8_t opcode, bool& past_target) {
     switch (opcode) {
-      case 0x00: return true;                                                        // nop
-      case 0x01: location_ = in.pointer(cie_.pointer_encoding); past_target = location_ > target_; return true;
-      case 0x02: past_target = !advance(in.fixed<uint8_t>()); return true;           // advance_loc1
+      case 0x00: return true;  // nop
+      case 0x01:
+        location_ = in.pointer(cie_.pointer_encoding);
+        past_target = location_ > target_;
+        return true;
+      case 0x02: past_target = !advance(in.fixed<uint8_t>()); return true;  // advance_loc1
       case 0x03: past_target = !advance(in.fixed<uint16_t>()); return true;
       case 0x04: past_target = !advance(in.fixed<uint32_t>()); return true;
-      case 0x05: { const auto r = in.uleb(); set_offset(r, static_cast<int64_t>(in.uleb()) * cie_.data_alignment); return true; }
+      case 0x05: {
+        const auto r = in.uleb();
+        set_offset(r, static_cast<int64_t>(in.uleb()) * cie_.data_alignment);
+        return true;
+      }
       case 0x06: restore(in.uleb()); return true;
-      case 0x07: set_other(in.uleb()); return true;                                  // undefined
-      case 0x08: {                                                                   // same_value
+      case 0x07: set_other(in.uleb()); return true;  // undefined
+      case 0x08: {                                   // same_value
         const auto r = in.uleb();
         if (r == kFramePointerRegister) row.frame_pointer = Row::Saved::kUnchanged;
         return true;
       }
-      case 0x09: set_other(in.uleb()); in.uleb(); return true;                       // register
-      case 0x0a: if (depth_ == kStates) return false; states_[depth_++] = row; return true;
-      case 0x0b: if (depth_ == 0) return false; row = states_[--depth_]; return true;
-      case 0x0c: { const auto r = in.uleb(); set_cfa(r, static_cast<int64_t>(in.uleb())); return true; }
+      case 0x09:
+        set_other(in.uleb());
+        in.uleb();
+        return true;  // register
+      case 0x0a:
+        if (depth_ == kStates) return false;
+        states_[depth_++] = row;
+        return true;
+      case 0x0b:
+        if (depth_ == 0) return false;
+        row = states_[--depth_];
+        return true;
+      case 0x0c: {
+        const auto r = in.uleb();
+        set_cfa(r, static_cast<int64_t>(in.uleb()));
+        return true;
+      }
       case 0x0d: row.cfa_register = in.uleb(); return true;
       case 0x0e: row.cfa_offset = static_cast<int64_t>(in.uleb()); return true;
-      case 0x0f: row.cfa_plain = false; in.skip(in.uleb()); return true;             // def_cfa_expression
-      case 0x10: case 0x16: set_other(in.uleb()); in.skip(in.uleb()); return true;   // expressions
-      case 0x11: { const auto r = in.uleb(); set_offset(r, in.sleb() * cie_.data_alignment); return true; }
-      case 0x12: { const auto r = in.uleb(); set_cfa(r, in.sleb() * cie_.data_alignment); return true; }
+      case 0x0f:
+        row.cfa_plain = false;
+        in.skip(in.uleb());
+        return true;  // def_cfa_expression
+      case 0x10:
+      case 0x16:
+        set_other(in.uleb());
+        in.skip(in.uleb());
+        return true;  // expressions
+      case 0x11: {
+        const auto r = in.uleb();
+        set_offset(r, in.sleb() * cie_.data_alignment);
+        return true;
+      }
+      case 0x12: {
+        const auto r = in.uleb();
+        set_cfa(r, in.sleb() * cie_.data_alignment);
+        return true;
+      }
       case 0x13: row.cfa_offset = in.sleb() * cie_.data_alignment; return true;
-      case 0x14: case 0x15: set_other(in.uleb()); in.uleb(); return true;            // val_offset
-      case 0x2e: in.uleb(); return true;                                             // GNU_args_size
+      case 0x14:
+      case 0x15:
+        set_other(in.uleb());
+        in.uleb();
+        return true;                      // val_offset
+      case 0x2e: in.uleb(); return true;  // GNU_args_size
       default: return false;
     }
   }

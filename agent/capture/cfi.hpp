@@ -1,7 +1,7 @@
-// Call frame information of one code address: how to find the caller's frame. Reads .eh_frame of loaded modules,
-// which is trusted like the code beside it. Any thread, in a signal; allocates nothing. Stands beside libunwind
-// for one question that libunwind's interface cannot answer: *which rule* gave a frame its address, because only
-// frames at a fixed distance may be recognised again without a walk.
+// Call frame information of one code address: how to find the caller's frame. Reads .eh_frame of loaded
+// modules, which is trusted like the code beside it. Any thread, in a signal; allocates nothing. Stands
+// beside libunwind for one question that libunwind's interface cannot answer: *which rule* gave a frame its
+// address, because only frames at a fixed distance may be recognised again without a walk.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct FrameRule {
   int64_t cfa_offset = 0;            // CFA = base register + this
   bool saves_frame_pointer = false;  // the caller's frame pointer lies at CFA + saved_at
   int64_t saved_at = 0;
-  bool plain = false;                // return address at CFA - 8, frame pointer unchanged or saved at a fixed place
+  bool plain = false;  // return address at CFA - 8, frame pointer unchanged or saved at a fixed place
 };
 
 // The function that the unwind tables say `address` lies in. False: none.

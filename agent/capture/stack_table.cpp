@@ -65,7 +65,9 @@ bool start_stacks() {
   return g_buckets != nullptr && g_by_number != nullptr && g_arena.start(kArenaSize);
 }
 
-Arena& stack_arena() { return g_arena; }
+Arena& stack_arena() {
+  return g_arena;
+}
 
 StackEntry* intern_stack(std::span<const uint64_t> pcs, uint16_t flags) {
   const uint64_t hash = hash_of(pcs);

@@ -15,12 +15,12 @@ struct StackEntry {
   uint64_t hash;
   uint32_t number;  // index in the segment
   uint16_t count;
-  uint16_t flags;   // segment::StackFlags
+  uint16_t flags;  // segment::StackFlags
   // See note_self_wake() in agent/rust/self_wake.cpp.
   std::atomic<bool> self_waking;
   std::atomic<uint32_t> self_wakes;      // in a row, each close to the one before
   std::atomic<uint64_t> last_self_wake;  // ticks
-  uint64_t pcs[];   // innermost first
+  uint64_t pcs[];                        // innermost first
 };
 
 bool start_stacks();

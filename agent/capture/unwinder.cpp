@@ -30,9 +30,9 @@ Library g_library;
 
 static_assert(sizeof(unw_cursor_t) + sizeof(unw_context_t) <= kUnwindSpace);
 
-// What libunwind may not do in someone else's process, and what it is told instead. It asks the kernel whether an
-// address can be read by handing it to write(), mincore() or msync(); the agent knows the answer: the stack that is
-// being walked, and the loaded modules.
+// What libunwind may not do in someone else's process, and what it is told instead. It asks the kernel
+// whether an address can be read by handing it to write(), mincore() or msync(); the agent knows the answer:
+// the stack that is being walked, and the loaded modules.
 struct Bounds {
   uint64_t low;
   uint64_t high;
@@ -46,23 +46,35 @@ bool can_read(const void* memory) {
   const uint64_t end_of_page = address | (segment::kPage - 1);
   const Bounds& stack = t_walked_stack;
   return (end_of_page >= stack.low && address < stack.high) ||
-         (end_of_page >= stack.space && address < stack.space + kUnwindSpace) || find_module(address) != nullptr ||
-         find_module(end_of_page) != nullptr;
+         (end_of_page >= stack.space && address < stack.space + kUnwindSpace) ||
+         find_module(address) != nullptr || find_module(end_of_page) != nullptr;
 }
 
-int no_pipe(int* ends, int) { return ends[0] = ends[1] = -1, 0; }
-ssize_t no_read(int, void*, size_t) { return errno = EAGAIN, -1; }
-int no_close(int) { return 0; }
+int no_pipe(int* ends, int) {
+  return ends[0] = ends[1] = -1, 0;
+}
+ssize_t no_read(int, void*, size_t) {
+  return errno = EAGAIN, -1;
+}
+int no_close(int) {
+  return 0;
+}
 ssize_t check_write(int, const void* memory, size_t count) {
   return can_read(memory) ? static_cast<ssize_t>(count) : (errno = EFAULT, -1);
 }
-long check_syscall(long, int fd, const void* memory, size_t count) { return check_write(fd, memory, count); }
+long check_syscall(long, int fd, const void* memory, size_t count) {
+  return check_write(fd, memory, count);
+}
 int check_mincore(void* memory, size_t, unsigned char* vector) {
   *vector = 1;
   return can_read(memory) ? 0 : (errno = ENOMEM, -1);
 }
-int check_msync(void* memory, size_t, int) { return can_read(memory) ? 0 : (errno = ENOMEM, -1); }
-int no_sigprocmask(int, const sigset_t*, sigset_t*) { return 0; }
+int check_msync(void* memory, size_t, int) {
+  return can_read(memory) ? 0 : (errno = ENOMEM, -1);
+}
+int no_sigprocmask(int, const sigset_t*, sigset_t*) {
+  return 0;
+}
 
 struct Replacement {
   const char* name;
@@ -80,8 +92,8 @@ const Replacement kReplacements[] = {
     {"sigprocmask", reinterpret_cast<void*>(&no_sigprocmask)},
 };
 
-void redirect(SlotPatcher& patcher, const link_map& map, const Elf64_Rela* rows, size_t count, const Elf64_Sym* symbols,
-              const char* strings) {
+void redirect(SlotPatcher& patcher, const link_map& map, const Elf64_Rela* rows, size_t count,
+              const Elf64_Sym* symbols, const char* strings) {
   for (size_t i = 0; i < count; i++) {
     const uint32_t symbol = ELF64_R_SYM(rows[i].r_info);
     if (symbol == 0) continue;
@@ -110,7 +122,8 @@ void tame(const link_map& map) {
   }
   if (symbols == nullptr || strings == nullptr) return;
   SlotPatcher patcher;
-  for (int i = 0; i < 2; i++) redirect(patcher, map, tables[i], sizes[i] / sizeof(Elf64_Rela), symbols, strings);
+  for (int i = 0; i < 2; i++)
+    redirect(patcher, map, tables[i], sizes[i] / sizeof(Elf64_Rela), symbols, strings);
 }
 
 #define ASYNCTRACE_TEXT(x) #x
@@ -128,14 +141,14 @@ bool start_unwinder() {
   void* library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return false;
   link_map* map = nullptr;
-  const bool found = look_up(library, "_Ux86_64_getcontext", g_library.get_context) &&
-                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_init_local), g_library.init) &&
-                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_step), g_library.step) &&
-                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_get_reg), g_library.get_register) &&
-                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_set_caching_policy),
-                             g_library.set_caching_policy) &&
-                     look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_local_addr_space), g_library.address_space) &&
-                     dlinfo(library, RTLD_DI_LINKMAP, &map) == 0;
+  const bool found =
+      look_up(library, "_Ux86_64_getcontext", g_library.get_context) &&
+      look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_init_local), g_library.init) &&
+      look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_step), g_library.step) &&
+      look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_get_reg), g_library.get_register) &&
+      look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_set_caching_policy), g_library.set_caching_policy) &&
+      look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_local_addr_space), g_library.address_space) &&
+      dlinfo(library, RTLD_DI_LINKMAP, &map) == 0;
   if (!found) return false;
   tame(*map);
   // Its cache of unwind rules sits behind a lock; a path is walked once, so there is nothing worth caching.
@@ -149,7 +162,8 @@ Walk walk_stack(void* space, uint64_t caller_sp, uint64_t root, uint64_t stack_e
                     reinterpret_cast<uint64_t>(space)};
   auto* context = static_cast<unw_context_t*>(space);
   auto* cursor = reinterpret_cast<unw_cursor_t*>(context + 1);
-  if (g_library.get_context(context) != 0 || g_library.init(cursor, context) != 0) return {0, WalkEnd::kBroken};
+  if (g_library.get_context(context) != 0 || g_library.init(cursor, context) != 0)
+    return {0, WalkEnd::kBroken};
   Walk walk{0, WalkEnd::kBroken};
   uint64_t pc = 0;  // of the frame whose CFA the next step tells
   for (;;) {

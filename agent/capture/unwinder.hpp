@@ -1,6 +1,7 @@
 // The only file pair that knows libunwind. It is loaded privately (its exported _Unwind_* and backtrace never
-// become visible to the target) and tamed through its own GOT: it asks the agent for the list of modules instead
-// of the loader, and its file and signal calls are answered from known ranges, so it holds no descriptor.
+// become visible to the target) and tamed through its own GOT: it asks the agent for the list of modules
+// instead of the loader, and its file and signal calls are answered from known ranges, so it holds no
+// descriptor.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +20,10 @@ struct WalkedFrame {
 };
 
 enum class WalkEnd : uint8_t {
-  kRoot,      // reached `root`
-  kOutermost, // reached the start of the thread
-  kBroken,    // the unwind tables ended before that
-  kFull,      // `frames` was too small
+  kRoot,       // reached `root`
+  kOutermost,  // reached the start of the thread
+  kBroken,     // the unwind tables ended before that
+  kFull,       // `frames` was too small
 };
 
 struct Walk {
@@ -30,9 +31,10 @@ struct Walk {
   WalkEnd end;
 };
 
-// Walks from the frame of the calling hook's caller, given by the stack pointer it will have on return, up to the
-// last frame below `root` (0: to the start of the thread). Innermost first. `stack_end` bounds what may be read of the
-// stack. `space` is scratch memory of at least kUnwindSpace bytes, 16-aligned. Any thread; takes no lock of the loader.
+// Walks from the frame of the calling hook's caller, given by the stack pointer it will have on return, up to
+// the last frame below `root` (0: to the start of the thread). Innermost first. `stack_end` bounds what may
+// be read of the stack. `space` is scratch memory of at least kUnwindSpace bytes, 16-aligned. Any thread;
+// takes no lock of the loader.
 inline constexpr size_t kUnwindSpace = 4096;
 Walk walk_stack(void* space, uint64_t caller_sp, uint64_t root, uint64_t stack_end,
                 std::span<WalkedFrame> frames);

@@ -5,12 +5,13 @@
 namespace asynctrace::agent {
 namespace {
 
-// A task may wake itself for good reasons: it sends to its own channel, or a waker is woken while it is registered.
-// Only many in a row, each this close to the one before, are a loop.
+// A task may wake itself for good reasons: it sends to its own channel, or a waker is woken while it is
+// registered. Only many in a row, each this close to the one before, are a loop.
 constexpr uint32_t kRunaway = 32;
 
 void mark(StackEntry& stack) {
-  if (!stack.self_waking.exchange(true, std::memory_order_relaxed)) g_segment.count_loss(segment::kSelfWakingStacks);
+  if (!stack.self_waking.exchange(true, std::memory_order_relaxed))
+    g_segment.count_loss(segment::kSelfWakingStacks);
 }
 
 void count(StackEntry& stack) {
@@ -25,7 +26,8 @@ void count(StackEntry& stack) {
 void note_self_wake(const HookGuard& guard, const LeafEntry& entry) {
   ThreadContext& context = guard.context();
   const Frame* frame = context.frame;
-  const bool own_poll = frame != nullptr ? frame->task_id == entry.task_id : context.block_on_id == entry.task_id;
+  const bool own_poll =
+      frame != nullptr ? frame->task_id == entry.task_id : context.block_on_id == entry.task_id;
   if (!own_poll) return;
   StackEntry* stack = stack_entry(entry.stack);
   if (stack == nullptr || stack->self_waking.load(std::memory_order_relaxed)) return;
@@ -34,8 +36,8 @@ void note_self_wake(const HookGuard& guard, const LeafEntry& entry) {
   if (begun.task_id == entry.task_id && begun.stack == entry.stack && begun.leaf != leaf_number(entry) &&
       (frame == nullptr || begun.poll == frame->poll))
     return mark(*stack);
-  // About to be replaced (async-io)? The polls of a block_on have no visible bounds, and its runtime's own driver
-  // wakes it on the same thread: there only a loop counts.
+  // About to be replaced (async-io)? The polls of a block_on have no visible bounds, and its runtime's own
+  // driver wakes it on the same thread: there only a loop counts.
   if (frame != nullptr && entry.poll != frame->poll) {
     context.self_woken.task_id = entry.task_id;
     context.self_woken.stack = entry.stack;

@@ -1,6 +1,7 @@
-// Crates that wake the waker they replace (want, under hyper's client; async-io's poll_ready). They ask will_wake()
-// first, and that is false for a wrapped waker, so with wrapped wakers their task would wake itself for ever. Where a
-// clone stack shows this it gets the original waker from then on. Any thread, inside a hook.
+// Crates that wake the waker they replace (want, under hyper's client; async-io's poll_ready). They ask
+// will_wake() first, and that is false for a wrapped waker, so with wrapped wakers their task would wake
+// itself for ever. Where a clone stack shows this it gets the original waker from then on. Any thread, inside
+// a hook.
 #pragma once
 
 #include <cstdint>

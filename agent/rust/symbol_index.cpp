@@ -55,7 +55,8 @@ void SymbolIndex::read(const unsigned char* file, size_t size, uint64_t bias) {
     const size_t count = section.sh_size / sizeof(Elf64_Sym);
     const auto* symbols = items<Elf64_Sym>(file, size, section.sh_offset, count);
     const auto* strings = items<char>(file, size, names.sh_offset, names.sh_size);
-    if (symbols == nullptr || strings == nullptr || names.sh_size == 0 || strings[names.sh_size - 1] != '\0') return;
+    if (symbols == nullptr || strings == nullptr || names.sh_size == 0 || strings[names.sh_size - 1] != '\0')
+      return;
     capacity_ = count;
     entries_ = reserve_array<Entry>(count);
     if (entries_ == nullptr) return;
@@ -70,10 +71,12 @@ void SymbolIndex::read(const unsigned char* file, size_t size, uint64_t bias) {
 }
 
 void SymbolIndex::sort_and_merge() {
-  std::sort(entries_, entries_ + count_, [](const Entry& a, const Entry& b) { return a.address < b.address; });
+  std::sort(entries_, entries_ + count_,
+            [](const Entry& a, const Entry& b) { return a.address < b.address; });
   size_t kept = 0;
   for (size_t i = 0; i < count_; i++) {
-    if (kept != 0 && entries_[kept - 1].address == entries_[i].address) entries_[kept - 1].roles |= entries_[i].roles;
+    if (kept != 0 && entries_[kept - 1].address == entries_[i].address)
+      entries_[kept - 1].roles |= entries_[i].roles;
     else entries_[kept++] = entries_[i];
   }
   count_ = kept;
@@ -82,8 +85,8 @@ void SymbolIndex::sort_and_merge() {
 uint32_t SymbolIndex::roles_at(uint64_t address) const {
   const Entry* begin = entries_;
   const Entry* end = begin + count_;
-  const Entry* found = std::lower_bound(begin, end, address,
-                                        [](const Entry& entry, uint64_t value) { return entry.address < value; });
+  const Entry* found = std::lower_bound(
+      begin, end, address, [](const Entry& entry, uint64_t value) { return entry.address < value; });
   return found != end && found->address == address ? found->roles : 0;
 }
 

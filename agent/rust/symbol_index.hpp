@@ -1,5 +1,5 @@
-// Roles of the executable's functions by run-time address, from its symbol table. Start-up only; private memory that
-// is given back when it goes out of scope.
+// Roles of the executable's functions by run-time address, from its symbol table. Start-up only; private
+// memory that is given back when it goes out of scope.
 #pragma once
 
 #include <cstddef>

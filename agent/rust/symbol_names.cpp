@@ -30,9 +30,13 @@ uint32_t role_of_component(const char* name, size_t length) {
   return 0;
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
-bool is_legacy_hash(const char* name, size_t length) { return length == 17 && name[0] == 'h'; }
+bool is_legacy_hash(const char* name, size_t length) {
+  return length == 17 && name[0] == 'h';
+}
 
 // _ZN followed by <length><name> .. E; the last is the hash.
 uint32_t legacy_role(const char* at) {
@@ -47,8 +51,8 @@ uint32_t legacy_role(const char* at) {
   return role;
 }
 
-// A v0 name nests its components; any whole one that fits is taken. A table needs four fitting names in a row, and
-// the hook checks what the clone returns, so this may be generous.
+// A v0 name nests its components; any whole one that fits is taken. A table needs four fitting names in a
+// row, and the hook checks what the clone returns, so this may be generous.
 uint32_t v0_role(const char* name) {
   uint32_t roles = 0;
   for (const char* at = name; *at != '\0'; at++) {

@@ -1,5 +1,5 @@
-// What a Rust symbol's name says about the roles that its function may play in a waker or task table. Works on
-// mangled names, legacy (_ZN..17h..E) and v0 (_R..). Any thread; allocates nothing.
+// What a Rust symbol's name says about the roles that its function may play in a waker or task table. Works
+// on mangled names, legacy (_ZN..17h..E) and v0 (_R..). Any thread; allocates nothing.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,14 @@ namespace asynctrace::agent {
 
 // Roles are bits: with identical code folding one address carries several names.
 enum Role : uint32_t {
-  kCloneRole = 1,       // last component begins with "clone"
-  kWakeRole = 2,        // "wake"
-  kDropRole = 4,        // "drop"
-  kTokioWaker = 8,      // of tokio's task waker
-  kTokioPoll = 16,      // tokio::runtime::task::raw::poll, ..
+  kCloneRole = 1,   // last component begins with "clone"
+  kWakeRole = 2,    // "wake"
+  kDropRole = 4,    // "drop"
+  kTokioWaker = 8,  // of tokio's task waker
+  kTokioPoll = 16,  // tokio::runtime::task::raw::poll, ..
   kTokioSchedule = 32,
   kTokioDealloc = 64,
-  kTokioOutput = 128,   // try_read_output
+  kTokioOutput = 128,  // try_read_output
   kTokioShutdown = 256,
 };
 

@@ -29,7 +29,9 @@ struct Pending {
 Pending* g_pending = nullptr;
 uint32_t g_pending_count = 0;
 
-uint32_t limit(ThunkArray array) { return kThunkCounts[static_cast<size_t>(array)]; }
+uint32_t limit(ThunkArray array) {
+  return kThunkCounts[static_cast<size_t>(array)];
+}
 
 void plan_patch(uint64_t* slot, ThunkArray array, uint32_t number) {
   if (g_pending_count < kMaxPending)
@@ -72,7 +74,9 @@ class Finder {
     const Elf64_Phdr& operator*() const { return *at; }
     Segments& operator++() { return at++, skip(), *this; }
     bool operator!=(const Elf64_Phdr* other) const { return at != other; }
-    void skip() { while (at != last && !fits()) at++; }
+    void skip() {
+      while (at != last && !fits()) at++;
+    }
   };
 
   static Segments segments(bool executable) {
@@ -107,7 +111,8 @@ class Finder {
   void look_for_tables(uint64_t* words, size_t available) {
     if ((symbols_.roles_at(words[0]) & kTokioPoll) != 0) add_task_table(words, available);
     if (available < 4 || !is_code(words[1]) || !is_code(words[2]) || !is_code(words[3])) return;
-    if (is_waker_table_by_name(words) || refers_to(words[0], reinterpret_cast<uint64_t>(words))) add_waker_table(words);
+    if (is_waker_table_by_name(words) || refers_to(words[0], reinterpret_cast<uint64_t>(words)))
+      add_waker_table(words);
   }
 
   void look_for_copies(uint64_t* words, size_t available) {
@@ -120,12 +125,13 @@ class Finder {
   }
 
   bool is_waker_table_by_name(const uint64_t* words) const {
-    return (symbols_.roles_at(words[0]) & kCloneRole) != 0 && (symbols_.roles_at(words[1]) & kWakeRole) != 0 &&
-           (symbols_.roles_at(words[2]) & kWakeRole) != 0 && (symbols_.roles_at(words[3]) & kDropRole) != 0;
+    return (symbols_.roles_at(words[0]) & kCloneRole) != 0 &&
+           (symbols_.roles_at(words[1]) & kWakeRole) != 0 && (symbols_.roles_at(words[2]) & kWakeRole) != 0 &&
+           (symbols_.roles_at(words[3]) & kDropRole) != 0;
   }
 
-  // Whether a function's code takes the address `table`, directly or through a slot that holds it: a clone returns
-  // the table that it stands in. x86-64: lea or mov with a 64-bit operand relative to rip.
+  // Whether a function's code takes the address `table`, directly or through a slot that holds it: a clone
+  // returns the table that it stands in. x86-64: lea or mov with a 64-bit operand relative to rip.
   static bool refers_to(uint64_t function, uint64_t table) {
     constexpr uint64_t kLongest = 256;
     const auto* code = reinterpret_cast<const unsigned char*>(function);
@@ -141,8 +147,9 @@ class Finder {
         memcpy(&target, reinterpret_cast<const void*>(target), sizeof(target));
       }
       FunctionRange range;
-      if (target == table) return find_function(main_module(), function, range) && function == range.start &&
-                                  function + i < range.end;
+      if (target == table)
+        return find_function(main_module(), function, range) && function == range.start &&
+               function + i < range.end;
     }
     return false;
   }
@@ -152,7 +159,8 @@ class Finder {
     WakerTable& table = g_tables.wakers[g_tables.waker_count];
     table.address = reinterpret_cast<uint64_t>(words);
     memcpy(&table.original, words, sizeof(WakerVtable));
-    table.runtime = (symbols_.roles_at(words[0]) & kTokioWaker) != 0 ? RuntimeId::kTokio : RuntimeId::kUnknown;
+    table.runtime =
+        (symbols_.roles_at(words[0]) & kTokioWaker) != 0 ? RuntimeId::kTokio : RuntimeId::kUnknown;
     plan_patch(words, ThunkArray::kClone, g_tables.waker_count++);
   }
 
@@ -162,10 +170,14 @@ class Finder {
     for (size_t i = 1; i < kTaskFunctions && i < available && is_code(words[i]); i++) {
       const uint32_t roles = symbols_.roles_at(words[i]);
       if ((roles & kTokioPoll) != 0) return;  // the next table
-      if ((roles & kTokioShutdown) != 0) add_poll(words + i, ThunkArray::kShutdown, g_tables.shutdowns, shutdown_count_);
-      else if ((roles & kTokioDealloc) != 0) add(words + i, ThunkArray::kDealloc, g_tables.deallocs, dealloc_count_);
-      else if ((roles & kTokioSchedule) != 0) add(words + i, ThunkArray::kSchedule, g_tables.schedules, schedule_count_);
-      else if ((roles & kTokioOutput) != 0) add(words + i, ThunkArray::kOutput, g_tables.outputs, output_count_);
+      if ((roles & kTokioShutdown) != 0)
+        add_poll(words + i, ThunkArray::kShutdown, g_tables.shutdowns, shutdown_count_);
+      else if ((roles & kTokioDealloc) != 0)
+        add(words + i, ThunkArray::kDealloc, g_tables.deallocs, dealloc_count_);
+      else if ((roles & kTokioSchedule) != 0)
+        add(words + i, ThunkArray::kSchedule, g_tables.schedules, schedule_count_);
+      else if ((roles & kTokioOutput) != 0)
+        add(words + i, ThunkArray::kOutput, g_tables.outputs, output_count_);
     }
   }
 
@@ -189,8 +201,8 @@ class Finder {
     if (number != kNone) plan_patch(slot, array, number);
   }
 
-  // With one waker table of a runtime all its tasks use it; with several (two versions in one program) each poll
-  // function learns its own from the first waker cloned under it.
+  // With one waker table of a runtime all its tasks use it; with several (two versions in one program) each
+  // poll function learns its own from the first waker cloned under it.
   void link_poll_functions() {
     uint16_t only = kNoTable;
     for (uint32_t i = 0; i < g_tables.waker_count; i++) {

@@ -1,5 +1,5 @@
-// The waker tables and task tables found in the program, and the functions that stood in their slots. Filled at
-// start, then read by the hooks. `kRuntimes` is the one place that names a runtime.
+// The waker tables and task tables found in the program, and the functions that stood in their slots. Filled
+// at start, then read by the hooks. `kRuntimes` is the one place that names a runtime.
 #pragma once
 
 #include <atomic>
@@ -21,10 +21,10 @@ struct WakerVtable {
 inline constexpr uint16_t kNoTable = 0xffff;
 
 struct WakerTable {
-  uint64_t address;        // where the program's table lies: what its clone returns
+  uint64_t address;  // where the program's table lies: what its clone returns
   WakerVtable original;
   segment::RuntimeId runtime;  // whose task waker it is; kUnknown: not a task's
-  std::atomic<bool> off;   // its clone returned something else than this table
+  std::atomic<bool> off;       // its clone returned something else than this table
   // Whether the first word of a task is tokio's state word, as far as seen: see task_hooks.cpp.
   std::atomic<int8_t> layout_votes;
 };
@@ -41,9 +41,9 @@ using OutputFunction = void (*)(void* header, void* output, void* waker);
 struct Tables {
   uint32_t waker_count = 0;
   uint32_t poll_count = 0;
-  WakerTable* wakers = nullptr;           // by clone thunk number
-  PollFunction* polls = nullptr;          // by poll thunk number = index of segment::kPollers
-  PollFunction* shutdowns = nullptr;      // by shutdown thunk number
+  WakerTable* wakers = nullptr;       // by clone thunk number
+  PollFunction* polls = nullptr;      // by poll thunk number = index of segment::kPollers
+  PollFunction* shutdowns = nullptr;  // by shutdown thunk number
   HeaderFunction* deallocs = nullptr;
   HeaderFunction* schedules = nullptr;
   OutputFunction* outputs = nullptr;

@@ -20,7 +20,9 @@ inline constexpr uint64_t kTaskReference = 64;
 inline std::atomic_ref<uint64_t> task_state(uint64_t header) {
   return std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(header));
 }
-inline uint64_t load_task_state(uint64_t header) { return task_state(header).load(std::memory_order_acquire); }
+inline uint64_t load_task_state(uint64_t header) {
+  return task_state(header).load(std::memory_order_acquire);
+}
 
 // Whether anybody but the scheduler, the JoinHandle and one reference of the caller's refers to the task.
 inline segment::References other_references(uint64_t state) {

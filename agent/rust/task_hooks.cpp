@@ -1,6 +1,6 @@
-// The slots of a runtime's task table: poll and shutdown bound a trace and tell a task's states, dealloc its end,
-// schedule its wake-ups, try_read_output who joins whom. None of these functions is noexcept: panics may pass
-// through them.
+// The slots of a runtime's task table: poll and shutdown bound a trace and tell a task's states, dealloc its
+// end, schedule its wake-ups, try_read_output who joins whom. None of these functions is noexcept: panics may
+// pass through them.
 #include "agent/clock.hpp"
 #include "agent/live.hpp"
 #include "agent/rust/tables.hpp"
@@ -25,9 +25,9 @@ void vote_on_layout(WakerTable& table, uint64_t before, uint64_t after) {
   table.layout_votes.store(static_cast<int8_t>(votes + (fits ? 1 : -1)), std::memory_order_relaxed);
 }
 
-// Holds the task through a poll: a poll may free its task, and then nobody could tell whether it had completed. By the
-// runtime's own waker functions until its layout is known (they may trace), then by the count alone. Null: the waker
-// table is not known yet.
+// Holds the task through a poll: a poll may free its task, and then nobody could tell whether it had
+// completed. By the runtime's own waker functions until its layout is known (they may trace), then by the
+// count alone. Null: the waker table is not known yet.
 WakerTable* hold(const PollFunction& function, void* header) {
   const uint16_t number = function.waker_table.load(std::memory_order_relaxed);
   if (number == kNoTable) return nullptr;
@@ -130,7 +130,8 @@ Words asynctrace_poll_hook(void* header, uint32_t number) {
   return result;
 }
 
-// Cancels and completes the task, unless it runs on another thread at this moment, which then does that itself.
+// Cancels and completes the task, unless it runs on another thread at this moment, which then does that
+// itself.
 Words asynctrace_shutdown_hook(void* header, uint32_t number) {
   const PollFunction& function = g_tables.shutdowns[number];
   WakerTable* held = current_thread() != nullptr ? hold(function, header) : nullptr;

@@ -1,7 +1,7 @@
-// Wrapped wakers. A waker cloned inside a poll is handed out with our own vtable and a pointer to its leaf record;
-// its wake or drop ends that leaf, so the branches of a join! or select! come and go one by one. None of these
-// functions is noexcept: panics may pass through them, and they hold nothing that would need unwinding while the
-// program's own functions run.
+// Wrapped wakers. A waker cloned inside a poll is handed out with our own vtable and a pointer to its leaf
+// record; its wake or drop ends that leaf, so the branches of a join! or select! come and go one by one. None
+// of these functions is noexcept: panics may pass through them, and they hold nothing that would need
+// unwinding while the program's own functions run.
 #include "agent/capture/capture.hpp"
 #include "agent/clock.hpp"
 #include "agent/leaves.hpp"
@@ -20,9 +20,13 @@ void wrapped_drop(const void* data);
 
 const WakerVtable kWrappedVtable = {wrapped_clone, wrapped_wake, wrapped_wake_by_ref, wrapped_drop};
 
-LeafEntry& leaf_of(const void* data) { return *static_cast<LeafEntry*>(const_cast<void*>(data)); }
+LeafEntry& leaf_of(const void* data) {
+  return *static_cast<LeafEntry*>(const_cast<void*>(data));
+}
 
-const WakerVtable& original_of(const LeafEntry& entry) { return g_tables.wakers[entry.table].original; }
+const WakerVtable& original_of(const LeafEntry& entry) {
+  return g_tables.wakers[entry.table].original;
+}
 
 // The two words of a RawWaker come in no promised order: rustc 1.63 returns data first, 1.95 the vtable.
 Words wrapped_words(const LeafEntry& entry) {
@@ -59,13 +63,15 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
     // A task's waker that is cloned while another task runs is a notifier's copy.
     if (frame == nullptr || frame->header != cloned.data) return false;
     std::atomic<uint16_t>& known = g_tables.polls[frame->poller].waker_table;
-    if (known.load(std::memory_order_relaxed) == kNoTable) known.store(cloned.table, std::memory_order_relaxed);
+    if (known.load(std::memory_order_relaxed) == kNoTable)
+      known.store(cloned.table, std::memory_order_relaxed);
   }
   if (frame != nullptr) {
-    // Reading the clock costs as much as all the rest. A task's own leaf does without: what counts is when the poll
-    // ends. A combinator's is not renewed with every poll, so it needs its time.
+    // Reading the clock costs as much as all the rest. A task's own leaf does without: what counts is when
+    // the poll ends. A combinator's is not renewed with every poll, so it needs its time.
     const uint64_t registered = frame->began + ++frame->leaves;
-    owner = {frame->task, frame->task_id, frame->poll, task_waker, registered, task_waker ? registered : now()};
+    owner = {frame->task, frame->task_id, frame->poll,
+             task_waker,  registered,     task_waker ? registered : now()};
     return frame->task != kNone;
   }
   const uint64_t ticks = now();
@@ -119,7 +125,9 @@ void release(const HookGuard& guard, bool tracing, LeafEntry& entry, bool droppe
   else entry.wakers.store(0, std::memory_order_relaxed);
 }
 
-bool is_last(const LeafEntry& entry) { return entry.wakers.load(std::memory_order_acquire) == 1; }
+bool is_last(const LeafEntry& entry) {
+  return entry.wakers.load(std::memory_order_acquire) == 1;
+}
 
 Words wrapped_clone(const void* data) {
   LeafEntry& entry = leaf_of(data);

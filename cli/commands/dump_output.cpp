@@ -28,14 +28,10 @@ bool use_colour(ColourMode mode, bool terminal) {
 
 ProcessState state_of(Life life) {
   switch (life) {
-    case Life::kRunning:
-      return ProcessState::kRunning;
-    case Life::kExeced:
-      return ProcessState::kExeced;
-    case Life::kExited:
-      return ProcessState::kExited;
-    case Life::kEnded:
-      break;
+    case Life::kRunning: return ProcessState::kRunning;
+    case Life::kExeced: return ProcessState::kExeced;
+    case Life::kExited: return ProcessState::kExited;
+    case Life::kEnded: break;
   }
   return ProcessState::kUnknown;
 }
@@ -66,7 +62,8 @@ Result<DumpOutput> DumpOutput::to_file(const std::string& path, const DumpForm& 
 }
 
 Result<void> DumpOutput::write(const TracedProcess& process, const std::string& reason) {
-  auto snapshot = read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
+  auto snapshot =
+      read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
   if (!snapshot) return tl::unexpected(snapshot.error());
   Symbolizer symbolizer(snapshot->modules);
   ReportOptions options{form_.frames, {}};

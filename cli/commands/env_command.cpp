@@ -64,14 +64,10 @@ std::string kubernetes_lines(const Variables& variables, const std::string& libr
 
 std::string lines(EnvFormat format, const Variables& variables, const std::string& library) {
   switch (format) {
-    case EnvFormat::kSystemd:
-      return systemd_lines(variables);
-    case EnvFormat::kDocker:
-      return docker_lines(variables, library);
-    case EnvFormat::kKubernetes:
-      return kubernetes_lines(variables, library);
-    case EnvFormat::kShell:
-      break;
+    case EnvFormat::kSystemd: return systemd_lines(variables);
+    case EnvFormat::kDocker: return docker_lines(variables, library);
+    case EnvFormat::kKubernetes: return kubernetes_lines(variables, library);
+    case EnvFormat::kShell: break;
   }
   return shell_lines(variables);
 }

@@ -17,14 +17,10 @@ namespace {
 
 const char* name(Life life) {
   switch (life) {
-    case Life::kRunning:
-      return "running";
-    case Life::kExeced:
-      return "exec'ed";
-    case Life::kExited:
-      return "exited";
-    case Life::kEnded:
-      break;
+    case Life::kRunning: return "running";
+    case Life::kExeced: return "exec'ed";
+    case Life::kExited: return "exited";
+    case Life::kEnded: break;
   }
   return "ended";
 }

@@ -131,12 +131,9 @@ std::string Run::why_nothing_to_dump() const {
   auto report = report_in_.read();
   if (!report) return fmt::format("the agent has not reported in from {}", target);
   switch (report->status) {
-    case AgentStatus::kOff:
-      return fmt::format("the agent is off in {}: {}", target, escape(report->reason));
-    case AgentStatus::kTracing:
-      return fmt::format("{} and its children run no traced program now", target);
-    case AgentStatus::kLoaded:
-      break;
+    case AgentStatus::kOff: return fmt::format("the agent is off in {}: {}", target, escape(report->reason));
+    case AgentStatus::kTracing: return fmt::format("{} and its children run no traced program now", target);
+    case AgentStatus::kLoaded: break;
   }
   return fmt::format("no async runtime has been found in {} or its children", target);
 }

@@ -124,8 +124,9 @@ std::vector<TracedProcess> RunSegments::discard_clean(const EndedProcesses& reap
     Life life = life_of(path, *summary);
     if (life == Life::kRunning || life == Life::kExeced) continue;
     auto ended = reaped.find(pid);
-    bool ended_well = ended != reaped.end() ? WIFEXITED(ended->second.status) && WEXITSTATUS(ended->second.status) == 0
-                                             : summary->exited && target_ended_well;
+    bool ended_well = ended != reaped.end()
+                          ? WIFEXITED(ended->second.status) && WEXITSTATUS(ended->second.status) == 0
+                          : summary->exited && target_ended_well;
     if (ended_well && !keeps_all_) {
       std::error_code ignored;
       fs::remove(path, ignored);

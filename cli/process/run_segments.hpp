@@ -25,8 +25,8 @@ class RunSegments {
   std::vector<TracedProcess> live() const;
 
   // Removes the files of processes that ended well and returns the others that are dead. `reaped` tells of
-  // those that are known; their end is noted in the files that stay. A process that others reaped ended well if it ran its exit handlers and
-  // the target, too, ended with 0. With -o nothing is removed.
+  // those that are known; their end is noted in the files that stay. A process that others reaped ended well
+  // if it ran its exit handlers and the target, too, ended with 0. With -o nothing is removed.
   std::vector<TracedProcess> discard_clean(const EndedProcesses& reaped, bool target_ended_well) const;
 
   const std::string& directory() const { return directory_; }

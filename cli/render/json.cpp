@@ -42,18 +42,13 @@ Json time_or_null(int64_t realtime_ns) {
 
 std::string_view name(ProcessState state) {
   switch (state) {
-    case ProcessState::kRunning:
-      return "running";
+    case ProcessState::kRunning: return "running";
     case ProcessState::kExited:
     // The image is gone; a diagnostic says by what.
-    case ProcessState::kExeced:
-      return "exited";
-    case ProcessState::kKilled:
-      return "killed";
-    case ProcessState::kCrashed:
-      return "crashed";
-    case ProcessState::kUnknown:
-      return "unknown";
+    case ProcessState::kExeced: return "exited";
+    case ProcessState::kKilled: return "killed";
+    case ProcessState::kCrashed: return "crashed";
+    case ProcessState::kUnknown: return "unknown";
   }
   return "unknown";
 }
@@ -75,12 +70,9 @@ std::string_view name(GroupClass group_class) {
 
 std::string_view name(TaskState state) {
   switch (state) {
-    case TaskState::kRunning:
-      return "running";
-    case TaskState::kScheduled:
-      return "scheduled";
-    default:
-      return "waiting";
+    case TaskState::kRunning: return "running";
+    case TaskState::kScheduled: return "scheduled";
+    default: return "waiting";
   }
 }
 

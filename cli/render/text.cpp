@@ -33,18 +33,12 @@ std::string joined(const std::vector<std::string>& parts, std::string_view betwe
 
 std::string_view describe(ProcessState state) {
   switch (state) {
-    case ProcessState::kRunning:
-      return "";
-    case ProcessState::kExited:
-      return ", exited";
-    case ProcessState::kKilled:
-      return ", killed";
-    case ProcessState::kCrashed:
-      return ", crashed";
-    case ProcessState::kExeced:
-      return ", replaced by exec";
-    case ProcessState::kUnknown:
-      return ", state unknown";
+    case ProcessState::kRunning: return "";
+    case ProcessState::kExited: return ", exited";
+    case ProcessState::kKilled: return ", killed";
+    case ProcessState::kCrashed: return ", crashed";
+    case ProcessState::kExeced: return ", replaced by exec";
+    case ProcessState::kUnknown: return ", state unknown";
   }
   return "";
 }

@@ -29,10 +29,8 @@ bool is_scope(int tag) {
     case DW_TAG_class_type:
     case DW_TAG_interface_type:
     case DW_TAG_union_type:
-    case DW_TAG_enumeration_type:
-      return true;
-    default:
-      return false;
+    case DW_TAG_enumeration_type: return true;
+    default: return false;
   }
 }
 
@@ -93,10 +91,8 @@ bool is_c(Dwarf_Die* unit) {
     case DW_LANG_C89:
     case DW_LANG_C99:
     case DW_LANG_C11:
-    case DW_LANG_Mips_Assembler:
-      return true;
-    default:
-      return false;
+    case DW_LANG_Mips_Assembler: return true;
+    default: return false;
   }
 }
 

@@ -22,22 +22,14 @@ std::optional<uint8_t> rank_of(const GElf_Sym& symbol) {
   uint8_t type_rank;
   switch (GELF_ST_TYPE(symbol.st_info)) {
     case STT_FUNC:
-    case STT_GNU_IFUNC:
-      type_rank = 0;
-      break;
-    case STT_NOTYPE:
-      type_rank = 4;
-      break;  // hand-written assembly often leaves the type out
-    default:
-      return std::nullopt;
+    case STT_GNU_IFUNC: type_rank = 0; break;
+    case STT_NOTYPE: type_rank = 4; break;  // hand-written assembly often leaves the type out
+    default: return std::nullopt;
   }
   switch (GELF_ST_BIND(symbol.st_info)) {
-    case STB_GLOBAL:
-      return type_rank;
-    case STB_WEAK:
-      return type_rank + 1;
-    default:
-      return type_rank + 2;
+    case STB_GLOBAL: return type_rank;
+    case STB_WEAK: return type_rank + 1;
+    default: return type_rank + 2;
   }
 }
 

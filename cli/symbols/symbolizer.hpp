@@ -21,26 +21,27 @@ struct Frame {
   // The name as debug info spells it (DW_AT_name), "" without debug info. rustc names async bodies
   // "{async_fn#0}", "{async_block#0}" and the like, and spells the type arguments out.
   std::string debug_name;
-  std::string file;      // absolute where the compilation directory is known; "" if unknown
-  uint32_t line = 0;     // 0: unknown
-  uint32_t column = 0;   // 0: unknown
+  std::string file;                // absolute where the compilation directory is known; "" if unknown
+  uint32_t line = 0;               // 0: unknown
+  uint32_t column = 0;             // 0: unknown
   std::optional<uint32_t> module;  // index into Snapshot::modules
-  uint64_t offset = 0;   // address inside the module's file; the run-time address where module is unset
+  uint64_t offset = 0;  // address inside the module's file; the run-time address where module is unset
   bool inlined = false;
 };
 
 enum class MissingReason {
   kNone,
-  kNoModule,         // in no module
-  kFileGone,         // the module's file cannot be opened
-  kBuildIdDiffers,   // the file on disk is another build
-  kNoSymbols,        // stripped
-  kNoDebugInfo,      // a symbol table only: functions, no lines, no inlined calls
+  kNoModule,        // in no module
+  kFileGone,        // the module's file cannot be opened
+  kBuildIdDiffers,  // the file on disk is another build
+  kNoSymbols,       // stripped
+  kNoDebugInfo,     // a symbol table only: functions, no lines, no inlined calls
 };
 
 struct ModuleStatus {
   MissingReason reason = MissingReason::kNone;
-  std::string detail;  // for a human, without the remedy: "/opt/app: build-id differs (wants ab12.., has 9f..)"
+  std::string
+      detail;  // for a human, without the remedy: "/opt/app: build-id differs (wants ab12.., has 9f..)"
 };
 
 // What the report needs of a symbolizer; tests write the frames by hand.

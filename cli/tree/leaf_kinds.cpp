@@ -199,7 +199,8 @@ bool may_replace(const LeafRow& row, const LeafRow* match) {
   return row.family == match->family && row.family != Family::kAlone && row.rank > match->rank;
 }
 
-// tokio's streams often end in a tail call, so that only PollEvented<E> is on the stack. Debug info spells out E.
+// tokio's streams often end in a tail call, so that only PollEvented<E> is on the stack. Debug info spells
+// out E.
 constexpr std::pair<std::string_view, std::string_view> kStreams[] = {
     {"<mio::net::tcp::stream::TcpStream>", "TcpStream"},
     {"<mio::net::uds::stream::UnixStream>", "UnixStream"},

@@ -58,26 +58,16 @@ LeafReason find_reason(const Leaf& source, const ReportLeaf& leaf, bool has_chil
 
 std::string_view describe(LeafReason reason) {
   switch (reason) {
-    case LeafReason::kNone:
-      return "";
-    case LeafReason::kNotRenewed:
-      return "not renewed in the task's last poll";
-    case LeafReason::kOtherAwait:
-      return "its async body has since reached another await";
-    case LeafReason::kStackLost:
-      return "its stack was lost";
-    case LeafReason::kStackIncomplete:
-      return "its stack is incomplete";
-    case LeafReason::kNoSymbols:
-      return "no symbols";
-    case LeafReason::kUnknownKind:
-      return "not in the table of leaf kinds";
-    case LeafReason::kNoExactEnd:
-      return "the program holds the original waker: it may have ended";
-    case LeafReason::kChildrenHidden:
-      return "children not observable";
-    case LeafReason::kChildrenShown:
-      return "its children are leaves of this task";
+    case LeafReason::kNone: return "";
+    case LeafReason::kNotRenewed: return "not renewed in the task's last poll";
+    case LeafReason::kOtherAwait: return "its async body has since reached another await";
+    case LeafReason::kStackLost: return "its stack was lost";
+    case LeafReason::kStackIncomplete: return "its stack is incomplete";
+    case LeafReason::kNoSymbols: return "no symbols";
+    case LeafReason::kUnknownKind: return "not in the table of leaf kinds";
+    case LeafReason::kNoExactEnd: return "the program holds the original waker: it may have ended";
+    case LeafReason::kChildrenHidden: return "children not observable";
+    case LeafReason::kChildrenShown: return "its children are leaves of this task";
   }
   return "";
 }

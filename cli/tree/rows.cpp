@@ -14,18 +14,12 @@ namespace {
 std::string_view mark(LeafReason reason) {
   switch (reason) {
     case LeafReason::kNotRenewed:
-    case LeafReason::kOtherAwait:
-      return " (unconfirmed)";
-    case LeafReason::kStackLost:
-      return " (stack lost)";
-    case LeafReason::kStackIncomplete:
-      return " (stack incomplete)";
-    case LeafReason::kNoExactEnd:
-      return " (may have ended)";
-    case LeafReason::kChildrenHidden:
-      return " (children not observable)";
-    default:
-      return "";
+    case LeafReason::kOtherAwait: return " (unconfirmed)";
+    case LeafReason::kStackLost: return " (stack lost)";
+    case LeafReason::kStackIncomplete: return " (stack incomplete)";
+    case LeafReason::kNoExactEnd: return " (may have ended)";
+    case LeafReason::kChildrenHidden: return " (children not observable)";
+    default: return "";
   }
 }
 

@@ -1,31 +1,24 @@
-// capture() against glibc's backtrace(), which shares nothing with it: along random paths through functions of many
-// frame shapes, most of them of equal size, so that paths differ only in what lies in the middle. Each path is
-// captured when it is new and when it is known.
+// capture() against glibc's backtrace(), which shares nothing with it: along random paths through functions
+// of many frame shapes, most of them of equal size, so that paths differ only in what lies in the middle.
+// Each path is captured when it is new and when it is known.
 #include <gtest/gtest.h>
 
 #include <alloca.h>
 #include <execinfo.h>
 #include <setjmp.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <vector>
 
-#include "agent/capture/capture.hpp"
 #include "agent/capture/cfi.hpp"
-#include "agent/capture/unwinder.hpp"
-#include "agent/leaves.hpp"
-#include "agent/live.hpp"
-#include "agent/modules.hpp"
-#include "agent/tasks.hpp"
-#include "agent/thread_context.hpp"
+#include "test/unit/started_agent.hpp"
 
-// void by_expression(const Path& path, void (*function)(const Path&)): calls it from a frame whose size only a DWARF
-// expression tells.
+// void by_expression(const Path& path, void (*function)(const Path&)): calls it from a frame whose size only
+// a DWARF expression tells.
 asm(R"(
         .text
         .type by_expression, @function
@@ -76,7 +69,9 @@ void step(const Path& path);
 extern "C" void by_expression(const Path& path, void (*function)(const Path&));
 
 // The compiler can neither leave it out nor turn the call before it into a jump.
-inline void keep(const void* value) { asm volatile("" : : "r"(value) : "memory"); }
+inline void keep(const void* value) {
+  asm volatile("" : : "r"(value) : "memory");
+}
 
 // Frames of one size: only their return addresses tell them apart.
 template <int kKind>
@@ -121,8 +116,8 @@ NOINLINE void unverifiable(const Path& path) {
 }
 
 constexpr int kVerifiableShapes = 8;
-void (*const kShapes[])(const Path&) = {same_size<0>, same_size<1>, same_size<2>, large<100>,
-                                        large<1000>,  two_calls,    dynamic,      realigned,    unverifiable};
+void (*const kShapes[])(const Path&) = {same_size<0>, same_size<1>, same_size<2>, large<100>,  large<1000>,
+                                        two_calls,    dynamic,      realigned,    unverifiable};
 
 NOINLINE void step(const Path& path) {
   if (path.length == 0) leaf(*path.out);
@@ -140,32 +135,19 @@ NOINLINE void below_root(const Path& path) {
   context.frame = frame.parent;
 }
 
-uint64_t lost(segment::Counter counter) { return g_segment.header().counters[counter]; }
-
-class CaptureTest : public testing::Test {
+class CaptureTest : public StartedAgent {
  protected:
-  static void SetUpTestSuite() {
-    path_ = "/tmp/asynctrace-capture." + std::to_string(getpid());
-    g_config.output = path_.c_str();
-    g_config.max_size = 64u << 20;
-    ASSERT_TRUE(start_modules() && start_live_page() && start_unwinder() && g_segment.create(g_config));
-    ASSERT_TRUE(start_threads() && start_tasks() && start_leaves() && start_capture());
-    g_generation = 1;
-    g_live->tracing.store(1);
-  }
-  static void TearDownTestSuite() { unlink(path_.c_str()); }
-
   static Capture follow(const std::vector<uint8_t>& steps, bool root = true) {
     Capture out;
     const Path path{steps.data(), steps.size(), &out};
     root ? below_root(path) : step(path);
     return out;
   }
-
-  static inline std::string path_;
 };
 
-uint32_t next(uint32_t& random) { return random = random * 1664525 + 1013904223, random >> 10; }
+uint32_t next(uint32_t& random) {
+  return random = random * 1664525 + 1013904223, random >> 10;
+}
 
 std::vector<uint8_t> random_path(uint32_t& random, uint32_t longest, uint32_t shapes) {
   std::vector<uint8_t> steps(next(random) % longest);
@@ -173,21 +155,25 @@ std::vector<uint8_t> random_path(uint32_t& random, uint32_t longest, uint32_t sh
   return steps;
 }
 
-std::vector<uint64_t> pcs_of(const StackEntry& stack) { return {stack.pcs, stack.pcs + stack.count}; }
+std::vector<uint64_t> pcs_of(const StackEntry& stack) {
+  return {stack.pcs, stack.pcs + stack.count};
+}
 
 // The captured stack is what backtrace() found, up to where the root function is about to return to.
 testing::AssertionResult matches(const Capture& capture) {
   if (capture.stack == nullptr) return testing::AssertionFailure() << "no stack";
   const std::vector<uint64_t> pcs = pcs_of(*capture.stack);
   if (capture.stack->flags != 0) return testing::AssertionFailure() << "flags " << capture.stack->flags;
-  if (pcs.empty() || pcs.size() > capture.expected.size()) return testing::AssertionFailure() << pcs.size() << " pcs";
+  if (pcs.empty() || pcs.size() > capture.expected.size())
+    return testing::AssertionFailure() << pcs.size() << " pcs";
   if (!std::equal(pcs.begin() + 1, pcs.end(), capture.expected.begin()))
     return testing::AssertionFailure() << "other addresses";
   FunctionRange leaf_range{}, root_range{};
   const auto entry = [](auto* function) { return reinterpret_cast<uint64_t>(function); };
   find_function(main_module(), entry(&leaf), leaf_range);
   find_function(main_module(), entry(&below_root), root_range);
-  if (pcs[0] <= leaf_range.start || pcs[0] > leaf_range.end) return testing::AssertionFailure() << "not from the leaf";
+  if (pcs[0] <= leaf_range.start || pcs[0] > leaf_range.end)
+    return testing::AssertionFailure() << "not from the leaf";
   const uint64_t outside = capture.expected[pcs.size() - 1];
   if (outside <= root_range.start || outside > root_range.end)
     return testing::AssertionFailure() << "does not end below the root";
@@ -256,7 +242,8 @@ TEST_F(CaptureTest, MoreFramesThanAStackHolds) {
   ASSERT_NE(found.stack, nullptr);
   EXPECT_EQ(found.stack->flags, segment::kTruncated);
   ASSERT_EQ(found.stack->count, segment::kMaxFrames);
-  EXPECT_TRUE(std::equal(found.stack->pcs + 1, found.stack->pcs + segment::kMaxFrames, found.expected.begin()));
+  EXPECT_TRUE(
+      std::equal(found.stack->pcs + 1, found.stack->pcs + segment::kMaxFrames, found.expected.begin()));
 }
 
 TEST_F(CaptureTest, NestedRootsBoundTheInnerStack) {

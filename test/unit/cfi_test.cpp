@@ -104,14 +104,17 @@ LABEL(cfi_without_table);
 namespace asynctrace::agent {
 namespace {
 
-uint64_t address(const unsigned char* label) { return reinterpret_cast<uint64_t>(label); }
+uint64_t address(const unsigned char* label) {
+  return reinterpret_cast<uint64_t>(label);
+}
 
 class CfiTest : public testing::Test {
  protected:
   static void SetUpTestSuite() { ASSERT_TRUE(start_modules()); }
 };
 
-void expect_plain(const unsigned char* at, FrameRule::Base base, int64_t cfa_offset, bool saves_frame_pointer) {
+void expect_plain(const unsigned char* at, FrameRule::Base base, int64_t cfa_offset,
+                  bool saves_frame_pointer) {
   const FrameRule rule = frame_rule(address(at));
   EXPECT_TRUE(rule.plain);
   EXPECT_EQ(rule.base, base);
@@ -139,9 +142,9 @@ TEST_F(CfiTest, FixedDistancesFromTheFramePointer) {
 }
 
 TEST_F(CfiTest, AllElseIsNotPlain) {
-  for (const unsigned char* at :
-       {cfi_by_another_register, cfi_frame_pointer_in_register, cfi_expression, cfi_frame_pointer_by_expression,
-        cfi_return_address_elsewhere, cfi_outermost, cfi_in_signal_frame, cfi_without_table})
+  for (const unsigned char* at : {cfi_by_another_register, cfi_frame_pointer_in_register, cfi_expression,
+                                  cfi_frame_pointer_by_expression, cfi_return_address_elsewhere,
+                                  cfi_outermost, cfi_in_signal_frame, cfi_without_table})
     EXPECT_FALSE(frame_rule(address(at)).plain) << at - cfi_frameless;
   for (const uint64_t nowhere : {uint64_t{0}, uint64_t{1}, UINT64_MAX, uint64_t{1} << 63})
     EXPECT_FALSE(frame_rule(nowhere).plain);

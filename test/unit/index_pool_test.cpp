@@ -1,5 +1,5 @@
-// IndexPool over a real segment file: every number is held by one taker at a time, from any number of threads. Also
-// built with ThreadSanitizer.
+// IndexPool over a real segment file: every number is held by one taker at a time, from any number of
+// threads. Also built with ThreadSanitizer.
 #include <gtest/gtest.h>
 
 #include <stdlib.h>
@@ -31,7 +31,8 @@ class IndexPoolTest : public testing::Test {
 
   std::vector<uint32_t> take_all(IndexCache& cache) {
     std::vector<uint32_t> taken;
-    for (uint32_t index = pool_.take(cache); index != kNone; index = pool_.take(cache)) taken.push_back(index);
+    for (uint32_t index = pool_.take(cache); index != kNone; index = pool_.take(cache))
+      taken.push_back(index);
     return taken;
   }
 
@@ -80,8 +81,8 @@ TEST_F(IndexPoolTest, WhatIsGivenWithoutACacheIsFoundAgain) {
   EXPECT_EQ(again.size(), taken.size());
 }
 
-// Each thread marks what it holds; a mark that is there already is a number that was handed out twice. Part of what
-// is taken is given back by the next thread, so that caches overflow and run dry.
+// Each thread marks what it holds; a mark that is there already is a number that was handed out twice. Part
+// of what is taken is given back by the next thread, so that caches overflow and run dry.
 TEST_F(IndexPoolTest, NoNumberIsHeldTwice) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 20'000;
@@ -111,7 +112,8 @@ TEST_F(IndexPoolTest, NoNumberIsHeldTwice) {
         const uint32_t unread = letter.exchange(index, std::memory_order_acq_rel);
         if (unread != kNone) give(unread);
       }
-      const uint32_t mine = mailboxes[self][random >> 16 & (kMailbox - 1)].exchange(kNone, std::memory_order_acq_rel);
+      const uint32_t mine =
+          mailboxes[self][random >> 16 & (kMailbox - 1)].exchange(kNone, std::memory_order_acq_rel);
       if (mine != kNone) give(mine);
     }
   };

@@ -1,5 +1,5 @@
-// A segment built in memory with the structs of common/segment.hpp, as tests want it: small sections, every item
-// settable, the result as bytes or as a file that goes away with it.
+// A segment built in memory with the structs of common/segment.hpp, as tests want it: small sections, every
+// item settable, the result as bytes or as a file that goes away with it.
 #pragma once
 
 #include <stdlib.h>
@@ -82,11 +82,32 @@ class SegmentImage {
   std::vector<uint64_t> words_;  // keeps items aligned as a mapped file does
 };
 
+// One item of each kind.
+inline SegmentImage small_image() {
+  using namespace segment;
+  SegmentImage image;
+  Header& header = image.header();
+  header.exe = image.add_string("/opt/shop");
+  header.cmdline = image.add_string(std::string_view("shop\0--port\0", 12));
+  header.agent_version = image.add_string("1.2.3");
+  header.clock = {ClockKind::kTsc, 2, 1000, 5000, 2000, 5500, 77};
+  header.counters[kLostStacks] = 9;
+  image.add(kModules, segment::Module{0x1000, 0x2000, 0x3000, header.exe, 2, {0xab, 0xcd}, 0});
+  image.add(kPollers, Poller{0x2100, RuntimeId::kTokio, 0});
+  image.add(kThreads, segment::Thread{43, segment::ThreadState::kParked, 1, 2, 3, 4, 5, "worker"});
+  image.add(kTasks, segment::Task{7, 0x9000, 5 << 2 | 2, 4, 3, 2, 11, 1, 43, 0, 0, References::kNone});
+  const uint64_t pcs[] = {0x2200, 0x2300, 0x2400};
+  const uint32_t stack = image.add_stack(pcs, kTruncated);
+  image.add(kLeaves, segment::Leaf{4 | kLeafLive, kOwnWaker, 7, stack, 11, 6, 6, 0x8000});
+  return image;
+}
+
 class TemporaryFile {
  public:
   explicit TemporaryFile(std::span<const std::byte> bytes) : path_("/tmp/asynctrace-test-XXXXXX") {
     const int fd = mkstemp(path_.data());
-    const bool written = fd >= 0 && write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+    const bool written =
+        fd >= 0 && write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
     if (fd >= 0) close(fd);
     if (!written) throw std::runtime_error("no temporary file");
   }

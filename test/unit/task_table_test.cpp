@@ -1,5 +1,5 @@
-// TaskTable: what was inserted is found until it is erased, whatever other threads do beside it. Also built with
-// ThreadSanitizer.
+// TaskTable: what was inserted is found until it is erased, whatever other threads do beside it. Also built
+// with ThreadSanitizer.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -13,7 +13,9 @@ namespace {
 
 // As malloc hands them out: 16-aligned, in arenas that begin at multiples of 64 MiB.
 constexpr uint64_t kArena = uint64_t{64} << 20;
-constexpr uint64_t header_at(uint32_t arena, uint32_t number) { return 0x7f0000000000 + arena * kArena + number * 128; }
+constexpr uint64_t header_at(uint32_t arena, uint32_t number) {
+  return 0x7f0000000000 + arena * kArena + number * 128;
+}
 
 class TaskTableTest : public testing::Test {
  protected:
@@ -47,7 +49,8 @@ TEST_F(TaskTableTest, HoldsAMillionTasksOfManyArenas) {
     for (uint32_t i = 0; i < kEach; i++) ASSERT_EQ(table_.find(header_at(arena, i)), arena * kEach + i);
 }
 
-// Headers in one cache line share their place, so later ones move on; an erased one in between must not hide them.
+// Headers in one cache line share their place, so later ones move on; an erased one in between must not hide
+// them.
 TEST_F(TaskTableTest, ErasedNeighboursDoNotHideOthers) {
   constexpr uint64_t kBase = 0x7f0000000000;
   for (uint32_t i = 0; i < 64; i++) ASSERT_TRUE(table_.insert(kBase + i, i));
@@ -68,8 +71,8 @@ TEST_F(TaskTableTest, RefusesWhatItCannotFindAgain) {
   EXPECT_GE(inserted, 256u);
 }
 
-// Threads insert and erase tasks that share places, each its own; it must always find what it has inserted, and
-// never a slot of another thread.
+// Threads insert and erase tasks that share places, each its own; it must always find what it has inserted,
+// and never a slot of another thread.
 TEST_F(TaskTableTest, ThreadsDoNotDisturbEachOther) {
   constexpr uint32_t kThreads = 4, kHeaders = 32, kRounds = 2'000;
   std::atomic<int> wrong{0};
