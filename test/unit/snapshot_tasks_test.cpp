@@ -1,0 +1,213 @@
+// The tasks and leaves of read_snapshot(): states, durations, and what is a fact. Also built with
+// AddressSanitizer and UndefinedBehaviorSanitizer.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <time.h>
+
+#include <cstring>
+
+#include "test/unit/snapshot_of.hpp"
+
+namespace asynctrace {
+namespace {
+
+// A snapshot's own names before those of the segment.
+using asynctrace::Leaf;
+using asynctrace::Task;
+using namespace segment;
+using namespace test;
+using testing::ElementsAre;
+
+uint64_t monotonic_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
+TEST(SnapshotTasks, TaskFieldsAndDurations) {
+  SegmentImage image;
+  image.add(kPollers, Poller{0x1111, RuntimeId::kUnknown, 0});
+  image.add(kPollers, Poller{0x2222, RuntimeId::kTokio, 0});
+  image.add(kTasks, segment::Task{8, 0xa000, state(4000, TaskState::kRunning), 1000, 300, 200, 7, 6, 77, 1,
+                                  kNestsPolls, References::kUnknown});
+  image.add(kTasks, waiting_task(3));
+  const Snapshot snapshot = read(image);
+  ASSERT_EQ(snapshot.tasks.size(), 2u);
+  EXPECT_EQ(snapshot.tasks[0].id, 3u);  // by id, not by slot
+  EXPECT_EQ(snapshot.tasks[0].poll_function, 0u);
+  EXPECT_EQ(snapshot.tasks[0].last_poll_tid, std::nullopt);
+  const Task& task = snapshot.tasks[1];
+  EXPECT_EQ(task.address, 0xa000u);
+  EXPECT_EQ(task.runtime, RuntimeId::kTokio);
+  EXPECT_EQ(task.poll_function, 0x2222u);
+  EXPECT_EQ(task.state, TaskState::kRunning);
+  EXPECT_TRUE(task.nests_polls);
+  EXPECT_FALSE(task.torn);
+  EXPECT_EQ(task.created_ns, kDeath - 1000);
+  EXPECT_EQ(task.in_state_ns, kDeath - 4000);
+  EXPECT_EQ(task.busy_ns, 300u);
+  EXPECT_EQ(task.max_poll_ns, 200u);
+  EXPECT_EQ(task.polls, 7u);
+  EXPECT_EQ(task.wakes, 6u);
+  EXPECT_EQ(task.last_poll_tid, 77u);
+  EXPECT_FALSE(snapshot.durations_at_least);
+}
+
+TEST(SnapshotTasks, EveryState) {
+  SegmentImage image;
+  for (const auto which :
+       {TaskState::kNone, TaskState::kRunning, TaskState::kWaiting, TaskState::kScheduled}) {
+    segment::Task task = waiting_task(1 + static_cast<uint64_t>(which));
+    task.state = state(1, which);
+    image.add(kTasks, task);
+  }
+  image.add(kTasks, segment::Task{});  // free
+  std::vector<TaskState> states;
+  for (const Task& task : read(image).tasks) states.push_back(task.state);
+  EXPECT_THAT(states,
+              ElementsAre(TaskState::kNone, TaskState::kRunning, TaskState::kWaiting, TaskState::kScheduled));
+}
+
+TEST(SnapshotTasks, DeathThatNobodySawGivesLeastDurations) {
+  SegmentImage image;
+  image.header().last_event = 6000;
+  image.add(kTasks, waiting_task(1));
+  image.add(kLeaves, leaf_of(1));
+  const ReadOptions unseen{ProcessState::kUnknown, 0};
+  Snapshot snapshot = read(image, unseen);
+  EXPECT_TRUE(snapshot.durations_at_least);
+  EXPECT_EQ(snapshot.tasks[0].leaves[0].waiting_ns, 6000u - 700);
+  // No thread parked after the last change of a task.
+  segment::Task late = waiting_task(2);
+  late.state = state(8000, TaskState::kScheduled);
+  image.add(kTasks, late);
+  snapshot = read(image, unseen);
+  EXPECT_EQ(snapshot.tasks[0].leaves[0].waiting_ns, 8000u - 700);
+  EXPECT_EQ(snapshot.tasks[1].in_state_ns, 0u);
+}
+
+TEST(SnapshotTasks, OfARunningProcessDurationsEndNow) {
+  SegmentImage image;
+  const uint64_t before = monotonic_ns();
+  segment::Task task = waiting_task(1);
+  task.state = state(before - 5'000'000'000, TaskState::kWaiting);
+  task.created = UINT64_MAX;  // the future
+  image.add(kTasks, task);
+  const Snapshot snapshot = read(image, {ProcessState::kRunning, 0});
+  EXPECT_FALSE(snapshot.durations_at_least);
+  EXPECT_GE(snapshot.tasks[0].in_state_ns, 5'000'000'000u);
+  EXPECT_LE(snapshot.tasks[0].in_state_ns, 5'000'000'000u + (monotonic_ns() - before));
+  EXPECT_EQ(snapshot.tasks[0].created_ns, 0u);
+}
+
+TEST(SnapshotTasks, TicksOfAnotherBootAreConvertedByTheTwoReadings) {
+  SegmentImage image;
+  strcpy(image.header().boot_id, "another boot");
+  image.header().clock = {ClockKind::kTsc, 0, 100, 1000, 300, 2000, 0};  // 5 ns a tick
+  segment::Task task = waiting_task(1);
+  task.state = state(500, TaskState::kWaiting);  // 3000 ns
+  task.busy = 20;
+  image.add(kTasks, task);
+  const Snapshot snapshot = read(image);
+  EXPECT_EQ(snapshot.tasks[0].in_state_ns, kDeath - 3000);
+  EXPECT_EQ(snapshot.tasks[0].busy_ns, 100u);
+}
+
+// A leaf that renewed none waits since the end of the poll that registered it, of which the task's state
+// tells.
+TEST(SnapshotTasks, ALeafWaitsNoLongerThanItsTask) {
+  SegmentImage image;
+  image.add(kTasks, waiting_task(1));
+  segment::Leaf first = leaf_of(1);
+  first.since = first.registered;
+  image.add(kLeaves, first);
+  image.add(kLeaves, leaf_of(1));  // renewed one that has waited longer
+  first.poll = 4;
+  image.add(kLeaves, first);
+  const Snapshot snapshot = read(image);
+  const std::vector<Leaf>& leaves = snapshot.tasks[0].leaves;
+  ASSERT_EQ(leaves.size(), 3u);
+  EXPECT_EQ(leaves[0].waiting_ns, kDeath - 1000);
+  EXPECT_EQ(leaves[1].waiting_ns, kDeath - 700);
+  EXPECT_EQ(leaves[2].waiting_ns, kDeath - 900);
+}
+
+TEST(SnapshotTasks, LeavesAreConfirmedByTheLastPollOrByTheirExactEnd) {
+  SegmentImage image;
+  image.add(kTasks, waiting_task(1));
+  image.add(kLeaves, leaf_of(1, 5));
+  image.add(kLeaves, leaf_of(1, 4));     // its waker outlived its await
+  image.add(kLeaves, leaf_of(1, 4, 0));  // a combinator's waker is not renewed on every poll
+  image.add(kLeaves, leaf_of(1, 4, kOwnWaker | kNoExactEnd));
+  image.add(kLeaves, leaf_of(99));  // of a task that is gone
+  const Snapshot snapshot = read(image);
+  ASSERT_EQ(snapshot.tasks.size(), 1u);
+  const std::vector<Leaf>& leaves = snapshot.tasks[0].leaves;
+  ASSERT_EQ(leaves.size(), 4u);
+  EXPECT_EQ(leaves[0].waiting_ns, kDeath - 700);
+  EXPECT_EQ(leaves[0].registered, 900u);
+  EXPECT_TRUE(leaves[0].confirmed && leaves[0].own_waker && leaves[0].exact_end);
+  EXPECT_TRUE(!leaves[1].confirmed && leaves[1].own_waker && leaves[1].exact_end);
+  EXPECT_TRUE(leaves[2].confirmed && !leaves[2].own_waker && leaves[2].exact_end);
+  EXPECT_TRUE(!leaves[3].confirmed && leaves[3].own_waker && !leaves[3].exact_end);
+}
+
+TEST(SnapshotTasks, StuckIsAFactOrIsNotSaid) {
+  const auto stuck = [](auto change) {
+    SegmentImage image;
+    segment::Task task = waiting_task(1);
+    task.references = References::kNone;
+    change(image, task);
+    image.add(kTasks, task);
+    return read(image).tasks.at(0).stuck;
+  };
+  EXPECT_TRUE(stuck([](auto&, auto&) {}));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.references = References::kUnknown; }));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.references = References::kSome; }));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.references = static_cast<References>(77); }));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.state = state(1, TaskState::kScheduled); }));
+  EXPECT_FALSE(stuck([](auto&, auto& task) { task.state = state(1, TaskState::kRunning); }));
+  EXPECT_FALSE(stuck([](auto& image, auto&) { image.add(kLeaves, leaf_of(1)); }));
+  EXPECT_FALSE(stuck([](auto& image, auto&) { image.add(kLeaves, leaf_of(1, 2)); }));
+}
+
+TEST(SnapshotTasks, JoinsNameTheTaskWhereItIsKnown) {
+  SegmentImage image;
+  for (const uint64_t id : {1, 2}) image.add(kTasks, waiting_task(id));
+  segment::Task block_on = waiting_task(3);
+  block_on.kind_and_flags = kBlockOnKind;
+  image.add(kTasks, block_on);
+  for (const uint64_t joins : {uint64_t{0}, waiting_task(2).address, uint64_t{0xdead}, block_on.address}) {
+    segment::Leaf leaf = leaf_of(1);
+    leaf.joins = joins;
+    image.add(kLeaves, leaf);
+  }
+  const Snapshot snapshot = read(image);
+  const std::vector<Leaf>& leaves = snapshot.tasks[0].leaves;
+  ASSERT_EQ(leaves.size(), 4u);
+  EXPECT_EQ(leaves[0].joins_address, 0u);
+  EXPECT_EQ(leaves[0].joins_task, std::nullopt);
+  EXPECT_EQ(leaves[1].joins_address, waiting_task(2).address);
+  EXPECT_EQ(leaves[1].joins_task, 2u);
+  EXPECT_EQ(leaves[2].joins_address, 0xdeadu);
+  EXPECT_EQ(leaves[2].joins_task, std::nullopt);
+  EXPECT_EQ(leaves[3].joins_task, std::nullopt);  // a block_on's address is a thread id
+}
+
+TEST(SnapshotTasks, BlockOnIsShownWhileItWaits) {
+  SegmentImage image;
+  for (const uint64_t id : {1, 2}) {
+    segment::Task task = waiting_task(id);
+    task.kind_and_flags = kBlockOnKind;
+    image.add(kTasks, task);
+  }
+  image.add(kLeaves, leaf_of(2));
+  const Snapshot snapshot = read(image);
+  ASSERT_EQ(snapshot.tasks.size(), 1u);
+  EXPECT_EQ(snapshot.tasks[0].id, 2u);
+  EXPECT_EQ(snapshot.tasks[0].kind, TaskKind::kBlockOn);
+}
+
+}  // namespace
+}  // namespace asynctrace
