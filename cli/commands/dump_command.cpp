@@ -1,3 +1,4 @@
+#include <sys/resource.h>
 #include <unistd.h>
 #include <charconv>
 #include <filesystem>
@@ -48,9 +49,17 @@ Result<TracedProcess> only_live_one() {
   return fail("which one is meant?", fmt::format("asynctrace dump {}", live.front().pid), 2);
 }
 
+// A target that shares its cores with us must not wait because it is looked at: this halves the longest gap that a
+// busy timer sees (scripts/bench dump).
+void give_way() {
+  constexpr int kNice = 10;
+  if (getpriority(PRIO_PROCESS, 0) < kNice) setpriority(PRIO_PROCESS, 0, kNice);
+}
+
 }  // namespace
 
 Result<int> dump_command(const DumpOptions& options) {
+  give_way();
   auto output = DumpOutput::to_descriptor(STDOUT_FILENO, options.form);
   if (!output) return tl::unexpected(output.error());
   if (options.targets.empty()) {
