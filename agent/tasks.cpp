@@ -34,6 +34,8 @@ uint64_t next_task_id() {
 void publish(uint32_t slot, uint64_t id, uint64_t state) {
   const TaskEntry& entry = g_entries[slot];
   segment::Task& task = task_record(slot);
+  // Nobody may see a new field beside the old id; the other half is SegmentReader::task().
+  std::atomic_thread_fence(std::memory_order_release);
   task.address = entry.header;
   task.created = entry.created;
   task.busy = task.max_poll = 0;
