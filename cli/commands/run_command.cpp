@@ -135,7 +135,9 @@ std::string Run::why_nothing_to_dump() const {
     case AgentStatus::kTracing: return fmt::format("{} and its children run no traced program now", target);
     case AgentStatus::kLoaded: break;
   }
-  return fmt::format("no async runtime has been found in {} or its children", target);
+  return fmt::format(
+      "no async runtime has been found in {} or its children; without its symbol table none is recognized",
+      target);
 }
 
 Result<int> Run::finish() {
