@@ -322,7 +322,7 @@ class Machine {
   }
 
   // Compilers nest no deeper than one, and this lies on the stack of a hook.
-  static constexpr int kStates = 2;
+  static constexpr int kStates = 1;
   const Cie& cie_;
   uint64_t location_;
   uint64_t target_;
