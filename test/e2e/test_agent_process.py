@@ -73,9 +73,9 @@ def test_its_environment(directory):
 # What the kernel knows of it.
 
 def descriptors(pid):
-    """What each descriptor refers to, without the numbers of this very pipe or socket."""
+    """What they refer to, without the numbers of this very pipe or socket. Threads may open theirs in any order."""
     table = pathlib.Path(f"/proc/{pid}/fd")
-    return {link.name: re.sub(r"\[\d+\]", "", os.readlink(link)) for link in table.iterdir()}
+    return collections.Counter(re.sub(r"\[\d+\]|#\d+", "", os.readlink(link)) for link in table.iterdir())
 
 
 def signals(pid):
