@@ -25,8 +25,9 @@ PROGRAMS = [
     ("leaves", ["multi"]), ("leaves", ["current"]), ("cancelled", ["multi"]), ("waiters", ["100", "multi"]),
     ("pingpong", ["1000"]), ("polls_async_std", []), ("polls_hyper", ["multi"]),
     ("survivor", ["descriptors"]), ("survivor", ["errno"]), ("survivor", ["panics"]),
-    ("survivor", ["loader-lock"]), ("survivor", ["signals"]), ("survivor", ["threads", "8"]),
-    ("survivor", ["steady", "100"]), ("forks", ["fork"]), ("forks", ["exec"]), ("forks", ["wait"]),
+    ("survivor", ["processes"]), ("survivor", ["loader-lock"]), ("survivor", ["signals"]),
+    ("survivor", ["threads", "8"]), ("survivor", ["steady", "100"]),
+    ("forks", ["fork"]), ("forks", ["exec"]), ("forks", ["wait"]),
 ]
 
 
@@ -175,6 +176,11 @@ def test_a_program_without_a_runtime_keeps_no_file(tmp_path, directory):
     assert (result.returncode, result.stdout) == (0, "hello\n")
     assert run(["/bin/sh", "-c", "ls / > /dev/null; exit 7"], environment(directory)).returncode == 7
     assert list(directory.iterdir()) == []
+
+
+def test_programs_that_a_traced_one_starts_keep_no_file(directory):
+    assert run([program("survivor"), "processes"], environment(directory)).stdout == "OK\n"
+    assert len(list(directory.iterdir())) == 1
 
 
 def test_threads_come_and_go(directory, quick):

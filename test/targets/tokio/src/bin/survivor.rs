@@ -4,6 +4,7 @@
 //!   survivor environment    prints its environment
 //!   survivor loader-lock    suspends while another thread holds the dynamic loader's lock
 //!   survivor signals        a signal handler that calls poll() interrupts it 20,000 times
+//!   survivor processes      starts programs, waits for them, and counts how they end
 //!   survivor panics         a panic that is caught below the runtime, and one that ends a task
 //!   survivor threads N      N threads, four at a time, each with a runtime of its own; READY, then as the others
 //!   survivor steady N       N turns of two tasks that wake each other
@@ -175,6 +176,22 @@ async fn panic_after_suspending() {
     panic!("on purpose");
 }
 
+fn processes() {
+    let ended: i32 = current_thread().block_on(async {
+        let mut codes = 0;
+        for code in ["0", "1", "7"] {
+            let running: Vec<_> = (0..8)
+                .map(|_| tokio::process::Command::new("/bin/sh").args(["-c", &format!("exit {code}")]).spawn().unwrap())
+                .collect();
+            for mut process in running {
+                codes += process.wait().await.unwrap().code().unwrap();
+            }
+        }
+        codes
+    });
+    assert_eq!(ended, 8 * 8);
+}
+
 /// Catches what a future below it throws, as a web framework does.
 struct Catch<F>(Pin<Box<F>>);
 
@@ -253,6 +270,7 @@ fn main() {
         Some("environment") => environment(),
         Some("loader-lock") => loader_lock(),
         Some("panics") => panics(),
+        Some("processes") => processes(),
         Some("signals") => signals(),
         Some("threads") => threads(number()),
         Some("steady") => steady(number()),
