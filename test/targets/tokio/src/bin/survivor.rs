@@ -3,7 +3,7 @@
 //!   survivor errno          errno is the same after a poll as before
 //!   survivor environment    prints its environment
 //!   survivor loader-lock    suspends while another thread holds the dynamic loader's lock
-//!   survivor signals        a signal handler that calls poll() interrupts it 20,000 times
+//!   survivor signals        a signal handler that calls poll() interrupts it 5,000 times
 //!   survivor processes      starts programs, waits for them, and counts how they end
 //!   survivor panics         a panic that is caught below the runtime, and one that ends a task
 //!   survivor threads N      N threads, four at a time, each with a runtime of its own; READY, then as the others
@@ -146,7 +146,7 @@ extern "C" fn on_signal(_: libc::c_int) {
 }
 
 fn signals() {
-    const WANTED: usize = 20_000;
+    const WANTED: usize = 5_000;
     let interrupted = unsafe { libc::pthread_self() };
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -158,7 +158,7 @@ fn signals() {
         for sent in 0..WANTED {
             assert_eq!(unsafe { libc::pthread_kill(interrupted, libc::SIGUSR1) }, 0);
             while SIGNALS.load(Ordering::Acquire) <= sent {
-                std::hint::spin_loop();
+                std::thread::yield_now();
             }
         }
     });
