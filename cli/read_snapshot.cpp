@@ -271,6 +271,7 @@ class Builder {
     lost.unwind_failed = reader_.counter(segment::kUnwindFailed);
     lost.self_waking_stacks = reader_.counter(segment::kSelfWakingStacks);
     lost.tables_off = reader_.counter(segment::kTablesOff);
+    lost.foreign_leaves = reader_.counter(segment::kForeignLeaves);
     if (header_.state == segment::AgentState::kOff)
       snapshot_.agent_off_reason = off_reason(header_.off_reason);
   }

@@ -86,7 +86,7 @@ struct Thread {
 
 struct Lost {
   uint64_t leaves = 0, tasks = 0, stacks = 0, threads = 0;
-  uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0;
+  uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0, foreign_leaves = 0;
 };
 
 struct Snapshot {

@@ -86,6 +86,7 @@ enum Counter : uint32_t {
   kUnmemoizedWalks,   // captures that had to unwind because their frames cannot be verified
   kSelfWakingStacks,  // clone stacks handed the original waker, because the program wakes what it replaces
   kTablesOff,         // waker tables switched off: their clone returned an unknown pair
+  kForeignLeaves,     // wakers of executors that are not known, left alone
   kCounterCount = 16,
 };
 

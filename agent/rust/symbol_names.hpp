@@ -17,6 +17,8 @@ enum Role : uint32_t {
   kTokioDealloc = 64,
   kTokioOutput = 128,  // try_read_output
   kTokioShutdown = 256,
+  kTokioBlockOn = 512,   // wakers of the threads that block_on a future
+  kForeignWaker = 1024,  // of another executor's tasks
 };
 
 uint32_t roles_of(const char* mangled);

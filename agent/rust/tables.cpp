@@ -154,13 +154,18 @@ class Finder {
     return false;
   }
 
+  static WakerKind waker_kind(uint32_t roles) {
+    if ((roles & kTokioWaker) != 0) return WakerKind::kTask;
+    if ((roles & kTokioBlockOn) != 0) return WakerKind::kBlockOn;
+    return (roles & kForeignWaker) != 0 ? WakerKind::kForeignTask : WakerKind::kOther;
+  }
+
   void add_waker_table(uint64_t* words) {
     if (g_tables.waker_count == limit(ThunkArray::kClone)) return;
     WakerTable& table = g_tables.wakers[g_tables.waker_count];
     table.address = reinterpret_cast<uint64_t>(words);
     memcpy(&table.original, words, sizeof(WakerVtable));
-    table.runtime =
-        (symbols_.roles_at(words[0]) & kTokioWaker) != 0 ? RuntimeId::kTokio : RuntimeId::kUnknown;
+    table.kind = waker_kind(symbols_.roles_at(words[0]));
     plan_patch(words, ThunkArray::kClone, g_tables.waker_count++);
   }
 
@@ -206,7 +211,7 @@ class Finder {
   void link_poll_functions() {
     uint16_t only = kNoTable;
     for (uint32_t i = 0; i < g_tables.waker_count; i++) {
-      if (g_tables.wakers[i].runtime != RuntimeId::kTokio) continue;
+      if (g_tables.wakers[i].kind != WakerKind::kTask) continue;
       if (only != kNoTable) return;
       only = static_cast<uint16_t>(i);
     }

@@ -1,5 +1,5 @@
 // The waker tables and task tables found in the program, and the functions that stood in their slots. Filled
-// at start, then read by the hooks. `kRuntimes` is the one place that names a runtime.
+// at start, then read by the hooks. symbol_names.cpp is the one place that names a runtime.
 #pragma once
 
 #include <atomic>
@@ -20,11 +20,18 @@ struct WakerVtable {
 
 inline constexpr uint16_t kNoTable = 0xffff;
 
+enum class WakerKind : uint8_t {
+  kTask,         // of a task of a runtime that we know: its data is the task's header
+  kBlockOn,      // of a thread that polls a future itself
+  kForeignTask,  // of a task of another executor
+  kOther,        // a combinator's, or not known
+};
+
 struct WakerTable {
   uint64_t address;  // where the program's table lies: what its clone returns
   WakerVtable original;
-  segment::RuntimeId runtime;  // whose task waker it is; kUnknown: not a task's
-  std::atomic<bool> off;       // its clone returned something else than this table
+  WakerKind kind;
+  std::atomic<bool> off;  // its clone returned something else than this table
   // Whether the first word of a task is tokio's state word, as far as seen: see task_hooks.cpp.
   std::atomic<int8_t> layout_votes;
 };

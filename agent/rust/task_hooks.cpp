@@ -99,7 +99,7 @@ bool layout_is_known(const WakerTable& table) {
 
 void note_dropped_reference(const LeafEntry& entry) {
   const WakerTable& table = g_tables.wakers[entry.table];
-  if (table.runtime == segment::RuntimeId::kUnknown || !layout_is_known(table)) return;
+  if (table.kind != WakerKind::kTask || !layout_is_known(table)) return;
   // The waker that is about to go holds the task, so its header can be read.
   const uint64_t word = load_task_state(entry.waker_data);
   if ((word & (kTaskRunning | kTaskComplete | kTaskNotified)) != 0) return;

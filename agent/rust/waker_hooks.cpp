@@ -58,7 +58,8 @@ Cloned understand(Words words, uint16_t expected) {
 // Whose leaf a clone is. False: nobody's.
 bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) {
   Frame* frame = guard.context().frame;
-  const bool task_waker = g_tables.wakers[cloned.table].runtime != segment::RuntimeId::kUnknown;
+  const WakerKind kind = g_tables.wakers[cloned.table].kind;
+  const bool task_waker = kind == WakerKind::kTask;
   if (task_waker) {
     // A task's waker that is cloned while another task runs is a notifier's copy.
     if (frame == nullptr || frame->header != cloned.data) return false;
@@ -73,6 +74,12 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
     owner = {frame->task, frame->task_id, frame->poll,
              task_waker,  registered,     task_waker ? registered : now()};
     return frame->task != kNone;
+  }
+  // A combinator inside a block_on has that one's waker cloned before it makes its own.
+  const bool in_block_on = guard.context().block_on_task != kNone && kind == WakerKind::kOther;
+  if (kind != WakerKind::kBlockOn && !in_block_on) {
+    g_segment.count_loss(segment::kForeignLeaves);
+    return false;
   }
   const uint64_t ticks = now();
   const uint32_t task = block_on_task(guard, ticks);

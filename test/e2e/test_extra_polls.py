@@ -24,7 +24,7 @@ def test_no_more_than_two_extra_polls(tmp_path, name, arguments):
     without = numbers(subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout)
     segment = tmp_path / "kept.atrace"
     with_agent = numbers(asynctrace("run", "-q", "-o", segment, "--", *command).stdout)
-    assert segment.exists() == ("async-std" not in arguments), "whether the agent traces it"
+    assert segment.exists(), "the agent was not there"
     assert without["POLLS"] >= 2
     assert with_agent["POLLS"] <= without["POLLS"] + MOST_EXTRA_POLLS
     assert with_agent["CPU_US"] <= without["CPU_US"] + MOST_EXTRA_CPU_US
