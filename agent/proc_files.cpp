@@ -32,7 +32,7 @@ size_t read_cmdline(char* buffer, size_t size) {
 }
 
 uint64_t read_start_time() {
-  char text[1024];
+  static char text[1024];  // only SegmentWriter::create() comes here, one thread at a time
   const size_t length = read_file("/proc/self/stat", text, sizeof(text) - 1);
   text[length] = '\0';
   // The second field is the program's name in parentheses and may itself hold spaces and parentheses.

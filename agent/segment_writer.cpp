@@ -79,7 +79,7 @@ void SegmentWriter::plan(uint64_t max_size) {
 }
 
 int SegmentWriter::open_file(const Config& config, char* path, size_t path_size) {
-  char exe[4096];
+  static char exe[4096];
   read_exe_path(exe, sizeof(exe));
   const char* base = strrchr(exe, '/');
   base = base != nullptr ? base + 1 : exe;
@@ -87,11 +87,13 @@ int SegmentWriter::open_file(const Config& config, char* path, size_t path_size)
   if (getrandom(&nonce, sizeof(nonce), GRND_NONBLOCK) != sizeof(nonce)) nonce = monotonic_ns();
   const SegmentName name{base, static_cast<uint32_t>(getpid()), config.run_id, nonce};
   if (config.output != nullptr) return open_output(config.output, name, path, path_size);
-  char directory[4096];
+  static char directory[4096];
   if (!choose_segment_dir(config.directory, directory, sizeof(directory))) return -1;
   return open_in_dir(directory, name, path, path_size);
 }
 
+// Its buffers are static, for in a forked child it runs inside a hook, on a stack of any size, and one thread at a time
+// runs it.
 bool SegmentWriter::create(const Config& config) {
   uint64_t size = std::max(config.max_size, kMinSize);
   rlimit limit;
@@ -101,7 +103,7 @@ bool SegmentWriter::create(const Config& config) {
   populate_on_demand_ = madvise(nullptr, 0, MADV_POPULATE_WRITE) == 0;
   if (!populate_on_demand_) size = std::min(size, kSizeWithoutPopulate);
   if (size < kMinSize) return errno = EFBIG, false;
-  char path[4096];
+  static char path[4096];
   const int fd = open_file(config, path, sizeof(path));
   if (fd < 0) return false;
   void* memory = MAP_FAILED;
@@ -141,7 +143,7 @@ void SegmentWriter::write_identity() {
   h.ppid = static_cast<uint32_t>(getppid());
   h.start_time = read_start_time();
   read_boot_id(h.boot_id, sizeof(h.boot_id));
-  char text[8192];
+  static char text[8192];
   h.exe = add_string(*this, text, read_exe_path(text, sizeof(text)));
   h.cmdline = add_string(*this, text, read_cmdline(text, sizeof(text)));
   h.agent_version = add_string(*this, ASYNCTRACE_VERSION, strlen(ASYNCTRACE_VERSION));
