@@ -57,6 +57,7 @@ void SymbolIndex::read(const unsigned char* file, size_t size, uint64_t bias) {
     const auto* strings = items<char>(file, size, names.sh_offset, names.sh_size);
     if (symbols == nullptr || strings == nullptr || names.sh_size == 0 || strings[names.sh_size - 1] != '\0')
       return;
+    if (!names_a_runtime(strings, names.sh_size)) return;
     capacity_ = count;
     entries_ = reserve_array<Entry>(count);
     if (entries_ == nullptr) return;

@@ -9,11 +9,13 @@ namespace asynctrace::agent {
 
 class SymbolIndex {
  public:
-  // Reads /proc/self/exe. Empty where it is stripped.
+  // Reads /proc/self/exe. Empty where it is stripped or names no runtime that we know.
   explicit SymbolIndex(uint64_t bias);
   ~SymbolIndex();
   SymbolIndex(const SymbolIndex&) = delete;
   SymbolIndex& operator=(const SymbolIndex&) = delete;
+
+  bool empty() const { return count_ == 0; }
 
   // Bits of Role; 0: nothing of interest.
   uint32_t roles_at(uint64_t address) const;

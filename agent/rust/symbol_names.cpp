@@ -71,6 +71,12 @@ uint32_t v0_role(const char* name) {
 
 }  // namespace
 
+bool names_a_runtime(const char* names, size_t size) {
+  for (const PathRole& row : kPathRoles)
+    if (row.role == kTokioPoll && memmem(names, size, row.path, strlen(row.path)) != nullptr) return true;
+  return false;
+}
+
 uint32_t roles_of(const char* mangled) {
   uint32_t roles = 0;
   if (strncmp(mangled, "_ZN", 3) == 0) roles = legacy_role(mangled + 3);

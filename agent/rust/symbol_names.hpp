@@ -2,6 +2,7 @@
 // on mangled names, legacy (_ZN..17h..E) and v0 (_R..). Any thread; allocates nothing.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace asynctrace::agent {
@@ -22,5 +23,9 @@ enum Role : uint32_t {
 };
 
 uint32_t roles_of(const char* mangled);
+
+// Whether the names of a symbol table, `size` bytes, hold the poll function of a runtime that we know. Far
+// cheaper than a look at each name.
+bool names_a_runtime(const char* names, size_t size);
 
 }  // namespace asynctrace::agent

@@ -53,11 +53,12 @@ class Finder {
   Finder() : symbols_(main_module().bias) {}
 
   bool run() {
+    // Wakers alone do not tell tasks apart, so without a task's poll function there is nothing to look for.
+    if (symbols_.empty()) return false;
     for (const Elf64_Phdr& header : segments(false)) find_in(header, &Finder::look_for_tables);
     // Copies of a known table whose clone function names another copy.
     for (const Elf64_Phdr& header : segments(false)) find_in(header, &Finder::look_for_copies);
     link_poll_functions();
-    // Wakers alone do not tell tasks apart.
     return g_tables.poll_count != 0;
   }
 
