@@ -37,7 +37,7 @@ by_expression:
 namespace asynctrace::agent {
 namespace {
 
-#define NOINLINE __attribute__((noinline, noclone))
+#define NOINLINE __attribute__((noinline))
 
 // What a path leaves behind: the agent's stack and glibc's, both from below the root outwards.
 struct Capture {
