@@ -60,6 +60,10 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
   Frame* frame = guard.context().frame;
   const WakerKind kind = g_tables.wakers[cloned.table].kind;
   const bool task_waker = kind == WakerKind::kTask;
+  if (kind == WakerKind::kForeignTask) {
+    g_segment.count_loss(segment::kForeignLeaves);
+    return false;
+  }
   if (task_waker) {
     // A task's waker that is cloned while another task runs is a notifier's copy.
     if (frame == nullptr || frame->header != cloned.data) return false;
@@ -76,15 +80,15 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
     return frame->task != kNone;
   }
   // A combinator inside a block_on has that one's waker cloned before it makes its own.
-  const bool in_block_on = guard.context().block_on_task != kNone && kind == WakerKind::kOther;
-  if (kind != WakerKind::kBlockOn && !in_block_on) {
+  if (kind == WakerKind::kOther && guard.context().block_on_task == kNone) {
     g_segment.count_loss(segment::kForeignLeaves);
     return false;
   }
   const uint64_t ticks = now();
   const uint32_t task = block_on_task(guard, ticks);
   if (task == kNone) return false;
-  owner = {task, guard.context().block_on_id, task_entry(task).polls, true, ticks, ticks};
+  const bool own_waker = kind == WakerKind::kBlockOn;
+  owner = {task, guard.context().block_on_id, task_entry(task).polls, own_waker, ticks, ticks};
   return true;
 }
 
