@@ -246,8 +246,10 @@ class Builder {
     leaf.own_waker = (in.flags & segment::kOwnWaker) != 0;
     leaf.exact_end = (in.flags & segment::kNoExactEnd) == 0;
     // A leaf that its task did not renew in its last poll may be a waker that outlived its await. A
-    // combinator's waker is renewed only when the combinator polls that child.
-    leaf.confirmed = !leaf.own_waker || in.poll == task.polls;
+    // combinator's waker is renewed only when the combinator polls that child. The polls of a block_on are
+    // known by the wakes of its leaves, so a leaf without an exact end proves nothing there.
+    const bool polls_are_seen = out.kind == TaskKind::kTask || leaf.exact_end;
+    leaf.confirmed = !leaf.own_waker || (in.poll == task.polls && polls_are_seen);
     leaf.joins_address = in.joins;
     out.leaves.push_back(leaf);
   }

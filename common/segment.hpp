@@ -79,7 +79,7 @@ static_assert(sizeof(Clock) == 48);
 // What could not be recorded, and why. Each is a relaxed atomic counter.
 enum Counter : uint32_t {
   kLostLeaves,        // no leaf record left: the original waker was handed back
-  kLostTasks,         // no task record left
+  kLostTasks,         // polls of tasks for which no record was left
   kLostStacks,        // no room for a new stack
   kLostThreads,       // no thread record left
   kUnwindFailed,      // stack walk ended before the root

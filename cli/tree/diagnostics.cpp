@@ -31,7 +31,7 @@ struct LostRow {
 constexpr std::string_view kMoreRoom = "asynctrace run --max-size 2G";
 constexpr LostRow kLost[] = {
     {&Lost::leaves, "lost_leaves", "leaves not recorded, for lack of room", kMoreRoom},
-    {&Lost::tasks, "lost_tasks", "tasks not recorded, for lack of room", kMoreRoom},
+    {&Lost::tasks, "lost_tasks", "polls of tasks not recorded, for lack of room", kMoreRoom},
     {&Lost::stacks, "lost_stacks", "stacks not recorded, for lack of room", kMoreRoom},
     {&Lost::threads, "lost_threads", "threads not recorded, for lack of room", kMoreRoom},
     {&Lost::unwind_failed, "unwind_failed", "stacks not walked to their root",

@@ -153,6 +153,18 @@ TEST(SnapshotTasks, LeavesAreConfirmedByTheLastPollOrByTheirExactEnd) {
   EXPECT_TRUE(!leaves[3].confirmed && leaves[3].own_waker && !leaves[3].exact_end);
 }
 
+TEST(SnapshotTasks, LeafOfABlockOnWithoutAnExactEndIsNeverConfirmed) {
+  for (const uint8_t kind : {uint8_t{0}, kBlockOnKind}) {
+    SegmentImage image;
+    segment::Task task = waiting_task(1);
+    task.kind_and_flags = kind;
+    image.add(kTasks, task);
+    image.add(kLeaves, leaf_of(1, 5, kOwnWaker | kNoExactEnd));
+    const Snapshot snapshot = read(image);
+    EXPECT_EQ(snapshot.tasks[0].leaves[0].confirmed, kind != kBlockOnKind);
+  }
+}
+
 TEST(SnapshotTasks, StuckIsAFactOrIsNotSaid) {
   const auto stuck = [](auto change) {
     SegmentImage image;
