@@ -90,13 +90,18 @@ const std::map<std::string, bool> kFollow = {{"all", true}, {"none", false}};
 constexpr const char* kFollowHelp = "Trace child processes as well";
 constexpr const char* kOutputHelp = "Keep the segment file as FILE; %e is the program's name, %p its pid";
 
-void add_form(CLI::App& verb, DumpForm& form) {
-  with_variable(add_choice<DumpFormat>(verb, "--format", form.format,
-                                       {{"text", DumpFormat::kText}, {"json", DumpFormat::kJson}},
-                                       "Form of a dump"));
+void add_frames(CLI::App& verb, DumpForm& form) {
   with_variable(add_choice<FrameView>(verb, "--frames", form.frames,
                                       {{"user", FrameView::kUser}, {"all", FrameView::kAll}},
                                       "Show the program's own frames, or every frame"));
+}
+
+void add_form(CLI::App& verb, DumpForm& form) {
+  with_variable(add_choice<DumpFormat>(
+      verb, "--format", form.format,
+      {{"text", DumpFormat::kText}, {"json", DumpFormat::kJson}, {"jsonl", DumpFormat::kJsonl}},
+      "Form of a dump"));
+  add_frames(verb, form);
   with_variable(verb.add_flag("--all", form.all, "Show every trace and every task id, also on a terminal"));
   with_variable(add_choice<ColourMode>(
       verb, "--color", form.colour,
@@ -146,6 +151,24 @@ void add_dump(CLI::App& verb, DumpOptions& options) {
   verb.add_option("-p,--pid", options.targets, "The same as PID")->type_name("PID");
   verb.allow_extras();
   add_form(verb, options.form);
+}
+
+void add_export(CLI::App& verb, ExportOptions& options) {
+  verb.formatter(std::make_shared<VerbHelp>("asynctrace export [OPTIONS] [PID | FILE]"));
+  verb.footer(
+      "Without an argument: the only traced process that is running.\n\n"
+      "Examples:\n"
+      "  asynctrace export 4242 | flamegraph.pl --countname tasks > waiting.svg\n"
+      "  asynctrace export --format json -o app.json app.atrace\n");
+  verb.allow_extras();
+  // Not of the environment, where the same names are about dumps and segments.
+  add_choice<DumpFormat>(verb, "--format", options.form.format,
+                         {{"folded", DumpFormat::kFolded}, {"json", DumpFormat::kJson}},
+                         "Collapsed stacks with the number of tasks that wait there, or the JSON of a dump "
+                         "(default folded)");
+  add_frames(verb, options.form);
+  verb.add_option("-o,--output", options.output, "Write to FILE, which is replaced once all is written")
+      ->type_name("FILE");
 }
 
 void add_ps(CLI::App& verb, PsOptions& options) {
@@ -229,7 +252,7 @@ int run_command_line(int argc, char** argv) {
   app.set_version_flag("--version", fmt::format("asynctrace {}", kToolVersion));
   app.require_subcommand(1);
   app.footer(
-      "Every option of a verb can also be set as ASYNCTRACE_<NAME> in the environment, or in\n"
+      "Every option of run and dump can also be set as ASYNCTRACE_<NAME> in the environment, or in\n"
       "~/.config/asynctrace.toml under [run], [dump].\n\n"
       "Examples:\n"
       "  asynctrace run ./server        run it; Ctrl-\\ shows what its tasks wait for\n"
@@ -239,14 +262,17 @@ int run_command_line(int argc, char** argv) {
 
   RunOptions run_options;
   DumpOptions dump_options;
+  ExportOptions export_options;
   PsOptions ps_options;
   EnvOptions env_options;
   CLI::App& run = *app.add_subcommand("run", "Run a program with the agent");
   CLI::App& dump = *app.add_subcommand("dump", "Print what the tasks of a traced process wait for");
+  CLI::App& exported = *app.add_subcommand("export", "Write what tasks wait for in a form for other tools");
   CLI::App& ps = *app.add_subcommand("ps", "List the traced processes of this user, alive and dead");
   CLI::App& env = *app.add_subcommand("env", "Print the environment that loads the agent without `run`");
   add_run(run, run_options);
   add_dump(dump, dump_options);
+  add_export(exported, export_options);
   add_ps(ps, ps_options);
   add_env(env, env_options);
 
@@ -262,15 +288,22 @@ int run_command_line(int argc, char** argv) {
   }
   if (app.got_subcommand(&run) && run_options.command.empty())
     return usage_error("run: no command is given", app, run);
-  for (const std::string& target : dump.remaining()) {
-    if (target.starts_with('-') && target != "--") return usage_error(target + ": no such option", app, run);
-    if (target != "--") dump_options.targets.push_back(target);
+  for (const auto& [verb, targets] :
+       {std::pair(&dump, &dump_options.targets), std::pair(&exported, &export_options.targets)}) {
+    for (const std::string& target : verb->remaining()) {
+      if (target.starts_with('-') && target != "--")
+        return usage_error(target + ": no such option", app, run);
+      if (target != "--") targets->push_back(target);
+    }
   }
+  if (export_options.targets.size() > 1)
+    return usage_error("export: more than one target is given", app, run);
 
-  Result<int> result = app.got_subcommand(&run)    ? run_command(run_options)
-                       : app.got_subcommand(&dump) ? dump_command(dump_options)
-                       : app.got_subcommand(&ps)   ? ps_command(ps_options)
-                                                   : env_command(env_options);
+  Result<int> result = app.got_subcommand(&run)        ? run_command(run_options)
+                       : app.got_subcommand(&dump)     ? dump_command(dump_options)
+                       : app.got_subcommand(&exported) ? export_command(export_options)
+                       : app.got_subcommand(&ps)       ? ps_command(ps_options)
+                                                       : env_command(env_options);
   if (result) return *result;
   print_error(result.error());
   return result.error().exit_code;

@@ -10,9 +10,12 @@
 
 #include <fmt/format.h>
 
+#include "cli/commands/messages.hpp"
 #include "cli/commands/version.hpp"
 #include "cli/read_snapshot.hpp"
+#include "cli/render/folded.hpp"
 #include "cli/render/json.hpp"
+#include "cli/render/jsonl.hpp"
 #include "cli/render/text.hpp"
 #include "cli/symbols/symbolizer.hpp"
 #include "cli/tree/report.hpp"
@@ -47,9 +50,8 @@ DumpOutput::DumpOutput(int owned_fd, std::string name, const DumpForm& form)
 
 DumpOutput::~DumpOutput() = default;
 
-Result<DumpOutput> DumpOutput::to_descriptor(int fd, const DumpForm& form) {
+Result<DumpOutput> DumpOutput::to_descriptor(int fd, std::string name, const DumpForm& form) {
   int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
-  std::string name = fd == STDERR_FILENO ? "stderr" : "stdout";
   if (copy < 0) return fail(fmt::format("{}: {}", name, std::strerror(errno)), "", 1);
   return DumpOutput(copy, std::move(name), form);
 }
@@ -59,6 +61,21 @@ Result<DumpOutput> DumpOutput::to_file(const std::string& path, const DumpForm& 
   if (fd < 0)
     return fail(fmt::format("{}: {}", path, std::strerror(errno)), "choose another --dump-file", 125);
   return DumpOutput(fd, path, form);
+}
+
+void DumpOutput::render(const Report& report, const std::string& reason, std::ostream& out) {
+  switch (form_.format) {
+    case DumpFormat::kJson: return render_json(report, {reason, kToolVersion}, out);
+    case DumpFormat::kJsonl: return render_jsonl(report, {reason, kToolVersion}, out);
+    case DumpFormat::kFolded:
+      // The format has no place for what limits it.
+      for (const Diagnostic& diagnostic : report.diagnostics)
+        print_error({"note: " + diagnostic.message, diagnostic.remedy});
+      return render_folded(report, out);
+    case DumpFormat::kText: break;
+  }
+  if (written_++ > 0) out << '\n';
+  render_text(report, {colour_, form_.all, terminal_}, out);
 }
 
 Result<void> DumpOutput::write(const TracedProcess& process, const std::string& reason) {
@@ -72,12 +89,7 @@ Result<void> DumpOutput::write(const TracedProcess& process, const std::string& 
   Report report = build_report(*snapshot, symbolizer, options);
 
   std::ostream out(buffer_.get());
-  if (form_.format == DumpFormat::kJson) {
-    render_json(report, {process.life == Life::kRunning ? reason : "post-mortem", kToolVersion}, out);
-  } else {
-    if (written_++ > 0) out << '\n';
-    render_text(report, {colour_, form_.all, terminal_}, out);
-  }
+  render(report, process.life == Life::kRunning ? reason : "post-mortem", out);
   out.flush();
   if (!out)
     return fail(fmt::format("{}: the dump could not be written: {}", name_, std::strerror(errno)), "", 1);

@@ -1,5 +1,5 @@
-// DumpOutput: where dumps go, and the way from a segment file to there: snapshot, symbols, report, text or
-// JSON.
+// DumpOutput: where dumps go, and the way from a segment file to there: snapshot, symbols, report, and one of
+// the renderers.
 #pragma once
 
 #include <memory>
@@ -10,13 +10,14 @@
 #include "cli/commands/options.hpp"
 #include "cli/error.hpp"
 #include "cli/process/traced_process.hpp"
+#include "cli/tree/report.hpp"
 
 namespace asynctrace {
 
 class DumpOutput {
  public:
-  // Onto an open descriptor, which stays open.
-  static Result<DumpOutput> to_descriptor(int fd, const DumpForm& form);
+  // Onto an open descriptor, which stays open; `name` is for messages.
+  static Result<DumpOutput> to_descriptor(int fd, std::string name, const DumpForm& form);
   // Into a file, emptied first.
   static Result<DumpOutput> to_file(const std::string& path, const DumpForm& form);
   DumpOutput(DumpOutput&&) = default;
@@ -26,6 +27,7 @@ class DumpOutput {
   Result<void> write(const TracedProcess& process, const std::string& reason);
 
  private:
+  void render(const Report& report, const std::string& reason, std::ostream& out);
   DumpOutput(int owned_fd, std::string name, const DumpForm& form);
 
   std::unique_ptr<std::streambuf> buffer_;

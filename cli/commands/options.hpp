@@ -13,7 +13,7 @@
 namespace asynctrace {
 
 enum class ColourMode { kAuto, kAlways, kNever };
-enum class DumpFormat { kText, kJson };
+enum class DumpFormat { kText, kJson, kJsonl, kFolded };
 enum class EnvFormat { kShell, kSystemd, kDocker, kKubernetes };
 
 // How a dump is written.
@@ -40,6 +40,12 @@ struct RunOptions {
 struct DumpOptions {
   std::vector<std::string> targets;  // pids and files
   DumpForm form;
+};
+
+struct ExportOptions {
+  std::vector<std::string> targets;  // at most one: a pid or a file
+  DumpForm form{.format = DumpFormat::kFolded};
+  std::string output;  // "": stdout
 };
 
 struct PsOptions {

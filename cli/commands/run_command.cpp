@@ -190,7 +190,7 @@ Result<int> run_command(const RunOptions& options) {
   if (!segments) return tl::unexpected(segments.error());
   auto report_in = ReportIn::create(*directory, run_id);
   if (!report_in) return tl::unexpected(report_in.error());
-  auto dumps = options.dump_file.empty() ? DumpOutput::to_descriptor(STDERR_FILENO, options.form)
+  auto dumps = options.dump_file.empty() ? DumpOutput::to_descriptor(STDERR_FILENO, "stderr", options.form)
                                          : DumpOutput::to_file(options.dump_file, options.form);
   if (!dumps) return tl::unexpected(dumps.error());
 

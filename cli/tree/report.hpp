@@ -82,6 +82,7 @@ struct Spread {
 // One line of a drawn trace.
 struct Row {
   std::string drawing;   // "│  └╼ "
+  size_t depth = 0;      // in its tree; a root's is 0
   std::string text;      // a function, or a leaf in plain words
   std::string position;  // "" for a leaf, and where unknown
   bool is_user = false;

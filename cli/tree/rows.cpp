@@ -69,6 +69,7 @@ RowBuilder::Drawn RowBuilder::finish(const std::vector<SymbolTrace>& traces) {
     row_of.emplace(line.symbol, static_cast<uint32_t>(drawn.rows.size()));
     Row row;
     row.drawing = line.drawing;
+    row.depth = line.depth;
     row.text = source.text;
     row.position = source.position;
     row.is_user = source.is_user;

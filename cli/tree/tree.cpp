@@ -65,21 +65,22 @@ std::vector<Tree::Line> Tree::display(const Label& label) const {
   std::vector<Line> lines;
   std::vector<Symbol> roots = roots_;
   sort(roots, label);
-  for (const Symbol& root : roots) display(root, true, "", label, lines);
+  for (const Symbol& root : roots) display(root, true, "", 0, label, lines);
   return lines;
 }
 
-void Tree::display(const Symbol& symbol, bool is_last, const std::string& prefix, const Label& label,
-                   std::vector<Line>& lines) const {
+void Tree::display(const Symbol& symbol, bool is_last, const std::string& prefix, size_t depth,
+                   const Label& label, std::vector<Line>& lines) const {
   const Node& node = edges_.at(symbol);
   const bool is_root = lines.empty() || prefix.empty();
-  lines.push_back({prefix + (is_root ? "╼ " : is_last ? "└╼ " : "├╼ "), symbol, node.ends});
+  lines.push_back({prefix + (is_root ? "╼ " : is_last ? "└╼ " : "├╼ "), symbol, node.ends, depth});
 
   std::vector<Symbol> children = node.children;
   sort(children, label);
   // Children of a root stand below its name, two columns in.
   const std::string next = prefix + (is_root ? "  " : is_last ? "   " : "│  ");
-  for (const Symbol& child : children) display(child, &child == &children.back(), next, label, lines);
+  for (const Symbol& child : children)
+    display(child, &child == &children.back(), next, depth + 1, label, lines);
 }
 
 }  // namespace asynctrace

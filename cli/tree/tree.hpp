@@ -42,6 +42,7 @@ class Tree {
     std::string drawing;  // "│  └╼ "
     Symbol symbol;
     size_t traces = 0;  // that end here
+    size_t depth = 0;   // a root's is 0
   };
   // Depth first; branches with more traces first, then by label.
   std::vector<Line> display(const std::function<std::string_view(uint32_t node)>& label) const;
@@ -54,8 +55,8 @@ class Tree {
   };
   using Label = std::function<std::string_view(uint32_t)>;
   void sort(std::vector<Symbol>& symbols, const Label& label) const;
-  void display(const Symbol& symbol, bool is_last, const std::string& prefix, const Label& label,
-               std::vector<Line>& lines) const;
+  void display(const Symbol& symbol, bool is_last, const std::string& prefix, size_t depth,
+               const Label& label, std::vector<Line>& lines) const;
 
   std::vector<Symbol> roots_;
   std::map<Symbol, Node> edges_;

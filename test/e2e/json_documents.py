@@ -1,4 +1,4 @@
-"""What `--format json` writes for several dumps: documents that follow one another."""
+"""What `--format json` and `jsonl` write for several dumps: documents that follow one another."""
 
 import json
 
@@ -13,4 +13,33 @@ def documents(text):
             break
         found.append(document)
         text = text[end:]
+    return found
+
+
+class Truncated(Exception):
+    """JSON Lines without their end."""
+
+
+def from_lines(text):
+    """The documents that JSON Lines stand for."""
+    found, document = [], None
+    for line in text.splitlines():
+        item = json.loads(line)
+        if "schema" in item:
+            if document is not None:
+                raise Truncated
+            document = {**item, "stacks": [], "frames": [], "tasks": [], "groups": [], "suspects": []}
+        elif "end" in item:
+            if item["tasks"] != len(document["tasks"]):
+                raise Truncated
+            found.append(document)
+            document = None
+        else:
+            (kind,) = item.keys() - {"index"}
+            items = document[kind + "s"]
+            place = item.get("index", len(items))
+            items.extend([None] * (place + 1 - len(items)))
+            items[place] = item[kind]
+    if document is not None:
+        raise Truncated
     return found

@@ -1,0 +1,212 @@
+#include "cli/render/json_items.hpp"
+
+#include <algorithm>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/render/escape.hpp"
+
+namespace asynctrace {
+namespace {
+
+// Keys in the order of the contract.
+using Json = nlohmann::ordered_json;
+
+// Where the argument is a list in braces: a call that spells Json's constructor may mean a list of one.
+std::string written(const Json& value) {
+  return value.dump();
+}
+
+Json text(std::string_view value) {
+  return escape(value);
+}
+
+Json text_or_null(std::string_view value) {
+  return value.empty() ? Json(nullptr) : text(value);
+}
+
+constexpr std::string_view kNull = "null";
+
+template <typename T>
+std::string number_or_null(const std::optional<T>& value) {
+  return value ? fmt::format("{}", *value) : std::string(kNull);
+}
+
+std::string hex(uint64_t value) {
+  return fmt::format("0x{:x}", value);
+}
+
+// RFC 3339, null for 0.
+Json time_or_null(int64_t realtime_ns) {
+  if (realtime_ns <= 0) return nullptr;
+  const auto seconds = static_cast<time_t>(realtime_ns / 1'000'000'000);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(seconds), realtime_ns / 1'000'000 % 1000);
+}
+
+std::string_view name(ProcessState state) {
+  switch (state) {
+    case ProcessState::kRunning: return "running";
+    case ProcessState::kExited:
+    // The image is gone; a diagnostic says by what.
+    case ProcessState::kExeced: return "exited";
+    case ProcessState::kKilled: return "killed";
+    case ProcessState::kCrashed: return "crashed";
+    case ProcessState::kUnknown: return "unknown";
+  }
+  return "unknown";
+}
+
+std::string_view name(ThreadState state) {
+  constexpr std::string_view kNames[] = {"polling", "parked", "other"};
+  return kNames[static_cast<size_t>(state)];
+}
+
+std::string_view name(ReportTaskKind kind) {
+  constexpr std::string_view kNames[] = {"task", "block_on", "blocking", "worker"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+std::string_view name(GroupClass group_class) {
+  constexpr std::string_view kNames[] = {"inside", "outside", "running"};
+  return kNames[static_cast<size_t>(group_class)];
+}
+
+std::string_view name(TaskState state) {
+  switch (state) {
+    case TaskState::kRunning: return "running";
+    case TaskState::kScheduled: return "scheduled";
+    default: return "waiting";
+  }
+}
+
+std::string kind_members(const LeafKind& kind) {
+  return fmt::format(R"("kind":{},"class":"{}")", text(kind.text).dump(), asynctrace::name(kind.leaf_class));
+}
+
+}  // namespace
+
+JsonItems::JsonItems(const Report& report) : report_(report), unknown_kind_(kind_members({})) {
+  for (const std::string& type : report.types) types_.push_back(text(type).dump());
+  for (const ReportStack& stack : report.stacks) kinds_.push_back(kind_members(stack.kind));
+  for (int i = 0; i <= static_cast<int>(LeafReason::kChildrenShown); ++i) {
+    reasons_.push_back(text_or_null(describe(static_cast<LeafReason>(i))).dump());
+  }
+}
+
+std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const {
+  const Snapshot& snapshot = *report_.snapshot;
+  Json cmdline = Json::array();
+  for (const std::string& argument : snapshot.process.cmdline) cmdline.push_back(text(argument));
+  const Json tool = {{"name", "asynctrace"}, {"version", options.tool_version}};
+  const Json process = {{"pid", snapshot.process.pid},
+                        {"exe", text(snapshot.process.exe)},
+                        {"cmdline", cmdline},
+                        {"start_time", time_or_null(snapshot.process.start_realtime_ns)},
+                        {"state", name(snapshot.process.state)}};
+  return {{"schema", Json("asynctrace.dump/1").dump()},
+          {"tool", tool.dump()},
+          {"captured_at", time_or_null(snapshot.captured_realtime_ns).dump()},
+          {"capture_ms", fmt::format("{}", (snapshot.capture_ns + 999'999) / 1'000'000)},
+          {"reason", Json(options.reason).dump()},
+          {"source", Json("agent").dump()},
+          {"durations_at_least", Json(snapshot.durations_at_least).dump()},
+          {"process", process.dump()}};
+}
+
+std::string JsonItems::runtime(const ReportRuntime& runtime) const {
+  return written({{"name", asynctrace::name(runtime.id)},
+                  {"version", text_or_null(runtime.version)},
+                  {"tasks", runtime.tasks},
+                  {"workers", runtime.workers.total}});
+}
+
+std::string JsonItems::group(const Group& group) const {
+  return written({{"tasks", group.tasks},
+                  {"count", group.tasks.size()},
+                  {"class", name(group.group_class)},
+                  {"min_ns", group.waiting.min_ns},
+                  {"median_ns", group.waiting.median_ns},
+                  {"max_ns", group.waiting.max_ns},
+                  {"stacks", group.stacks}});
+}
+
+std::string JsonItems::suspect(const Suspect& suspect) const {
+  return written({{"kind", suspect.kind}, {"evidence", suspect.evidence}, {"tasks", suspect.group.tasks}});
+}
+
+std::string JsonItems::diagnostic(const Diagnostic& diagnostic) const {
+  return written({{"code", diagnostic.code},
+                  {"message", text(diagnostic.message)},
+                  {"remedy", text_or_null(diagnostic.remedy)}});
+}
+
+std::string JsonItems::stack(const ReportStack& stack) const {
+  return Json(stack.frames).dump();
+}
+
+std::string JsonItems::frame(const ReportFrame& frame) const {
+  const Frame& source = report_.symbols->frames()[frame.source];
+  const std::vector<Module>& modules = report_.snapshot->modules;
+  const bool in_module = source.module && *source.module < modules.size();
+  return written({{"function", text(frame.name)},
+                  {"raw", text(source.raw)},
+                  {"file", text_or_null(source.file)},
+                  {"line", source.line != 0 ? Json(source.line) : Json(nullptr)},
+                  {"column", source.column != 0 ? Json(source.column) : Json(nullptr)},
+                  {"module", in_module ? text(modules[*source.module].path) : Json(nullptr)},
+                  {"offset", hex(source.offset)},
+                  {"inlined", source.inlined},
+                  {"class", asynctrace::name(frame.frame_class)}});
+}
+
+std::vector<const Thread*> JsonItems::threads() const {
+  std::vector<const Thread*> threads;
+  for (const Thread& thread : report_.snapshot->threads) threads.push_back(&thread);
+  std::sort(threads.begin(), threads.end(), [](const Thread* a, const Thread* b) { return a->tid < b->tid; });
+  return threads;
+}
+
+std::string JsonItems::thread(const Thread& thread) const {
+  return written({{"tid", thread.tid},
+                  {"name", text(thread.name)},
+                  {"state", name(thread.state)},
+                  {"task", thread.task ? Json(*thread.task) : Json(nullptr)}});
+}
+
+std::string JsonItems::module(const Module& module) const {
+  std::string build_id;
+  for (const uint8_t byte : module.build_id) build_id += fmt::format("{:02x}", byte);
+  return written(
+      {{"path", text(module.path)}, {"build_id", text_or_null(build_id)}, {"base", hex(module.bias)}});
+}
+
+std::string JsonItems::lost() const {
+  const Lost& lost = report_.snapshot->lost;
+  return written({{"leaves", lost.leaves}, {"tasks", lost.tasks}, {"stacks", lost.stacks}});
+}
+
+std::string JsonItems::task(const ReportTask& task) const {
+  const Task& source = *task.task;
+  std::string line = fmt::format(
+      R"({{"id":{},"native_id":null,"runtime":"{}","address":"0x{:x}","kind":"{}","type":{},"name":null,)"
+      R"("state":"{}","observed":true,"stuck":{},"created_ns":{},"in_state_ns":{},"polls":{},"wakes":{},)"
+      R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":null,"leaves":[)",
+      source.id, asynctrace::name(source.runtime), source.address, name(task.kind),
+      task.type ? std::string_view(types_[*task.type]) : kNull, name(source.state), source.stuck,
+      source.created_ns, source.in_state_ns, source.polls, source.wakes, source.busy_ns, source.max_poll_ns,
+      number_or_null(source.last_poll_tid));
+  for (const ReportLeaf& leaf : task.leaves) {
+    if (line.back() == '}') line += ',';
+    fmt::format_to(
+        std::back_inserter(line),
+        R"({{{},"waiting_ns":{},"waits_for":{},"resource":null,"confirmed":{},"stack":{},"reason":{}}})",
+        leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, leaf.waiting_ns,
+        leaf.waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.waits_for_task) : std::string(kNull),
+        leaf.confirmed, number_or_null(leaf.stack), reasons_[static_cast<size_t>(leaf.reason)]);
+  }
+  return line + "]}";
+}
+
+}  // namespace asynctrace
