@@ -1,7 +1,6 @@
 #include "cli/commands/replaced_file.hpp"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cerrno>
@@ -15,14 +14,8 @@
 namespace asynctrace {
 namespace {
 
-Result<ReplacedFile> refused(const std::string& path) {
+tl::unexpected<Error> refused(const std::string& path) {
   return fail(fmt::format("{}: {}", path, std::strerror(errno)), "choose another -o FILE");
-}
-
-mode_t umask_now() {
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  return mask;
 }
 
 }  // namespace
@@ -30,41 +23,49 @@ mode_t umask_now() {
 Result<ReplacedFile> ReplacedFile::open(const std::string& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+  const bool exists = std::filesystem::exists(status);
+  if (exists && !std::filesystem::is_regular_file(status)) {
     FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (!file) return refused(path);
-    return ReplacedFile(std::move(file), path, "");
+    return ReplacedFile(std::move(file), Form::kInPlace, path, "");
   }
   // Through a symbolic link the file that it names is replaced, not the link.
-  const auto resolved = std::filesystem::weakly_canonical(path, error);
-  const std::string real = error ? path : resolved.string();
-  std::string temporary = real + ".XXXXXX";
-  FileDescriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  const std::filesystem::path real = std::filesystem::weakly_canonical(path, error);
+  if (error) return fail(fmt::format("{}: {}", path, error.message()), "choose another -o FILE");
+  const std::string temporary = fmt::format("{}.{}", real.string(), ::getpid());
+  FileDescriptor file(::open(real.parent_path().c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666));
+  const Form form = file ? Form::kUnnamed : Form::kNamed;
+  if (!file) file = FileDescriptor(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!file) return refused(path);
-  const bool known = std::filesystem::exists(status);
-  const mode_t mode = known ? static_cast<mode_t>(status.permissions()) : 0666 & ~umask_now();
-  ReplacedFile result(std::move(file), real, std::move(temporary));
-  if (::fchmod(result.descriptor(), mode) != 0) return refused(path);
+  ReplacedFile result(std::move(file), form, real.string(), temporary);
+  if (exists && ::fchmod(result.descriptor(), static_cast<mode_t>(status.permissions())) != 0)
+    return refused(path);
   return result;
 }
 
-ReplacedFile::ReplacedFile(FileDescriptor file, std::string path, std::string temporary)
-    : file_(std::move(file)), path_(std::move(path)), temporary_(std::move(temporary)) {}
+ReplacedFile::ReplacedFile(FileDescriptor file, Form form, std::string path, std::string temporary)
+    : file_(std::move(file)), form_(form), path_(std::move(path)), temporary_(std::move(temporary)) {}
 
 ReplacedFile::ReplacedFile(ReplacedFile&& other) noexcept
     : file_(std::move(other.file_)),
+      form_(std::exchange(other.form_, Form::kInPlace)),
       path_(std::move(other.path_)),
-      temporary_(std::exchange(other.temporary_, {})) {}
+      temporary_(std::move(other.temporary_)) {}
 
 ReplacedFile::~ReplacedFile() {
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (form_ == Form::kNamed) ::unlink(temporary_.c_str());
 }
 
 Result<void> ReplacedFile::commit() {
-  if (temporary_.empty()) return {};
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0)
-    return fail(fmt::format("{}: {}", path_, std::strerror(errno)), "choose another -o FILE");
-  temporary_.clear();
+  if (form_ == Form::kInPlace) return {};
+  if (form_ == Form::kUnnamed) {
+    const std::string self = fmt::format("/proc/self/fd/{}", file_.get());
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+      return refused(path_);
+    form_ = Form::kNamed;
+  }
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return refused(path_);
+  form_ = Form::kInPlace;
   return {};
 }
 

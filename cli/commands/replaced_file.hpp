@@ -1,5 +1,6 @@
-// ReplacedFile: a file that appears under its name whole or not at all. It is written beside it and renamed;
-// without commit() nothing is left. What is no regular file (/dev/null, a FIFO) is written in place.
+// ReplacedFile: a file that appears under its name whole or not at all. It is written in the same directory,
+// without a name where the file system can, so that not even SIGKILL leaves anything, and renamed. What is no
+// regular file (/dev/null, a FIFO) is written in place.
 #pragma once
 
 #include <string>
@@ -17,14 +18,17 @@ class ReplacedFile {
   ~ReplacedFile();
 
   int descriptor() const { return file_.get(); }
+  // Without it the old file stays as it was.
   Result<void> commit();
 
  private:
-  ReplacedFile(FileDescriptor file, std::string path, std::string temporary);
+  enum class Form { kInPlace, kUnnamed, kNamed };
+  ReplacedFile(FileDescriptor file, Form form, std::string path, std::string temporary);
 
   FileDescriptor file_;
+  Form form_;
   std::string path_;
-  std::string temporary_;  // "": none, or renamed
+  std::string temporary_;
 };
 
 }  // namespace asynctrace
