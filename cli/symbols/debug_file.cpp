@@ -19,12 +19,13 @@ std::unique_ptr<ElfFile> find_debug_file(const ElfFile& file, const std::string&
   const auto id = file.build_id();
   if (id.size() < 2) return nullptr;
   const std::string text = hex(id);
-  std::vector<std::string> candidates = {
-      fmt::format("{}/.build-id/{}/{}.debug", root, text.substr(0, 2), text.substr(2))};
+  const std::string by_id = fmt::format(".build-id/{}/{}.debug", text.substr(0, 2), text.substr(2));
+  std::error_code failed;
+  const auto real = std::filesystem::canonical(file.path(), failed);
+  const std::string folder = failed ? std::string(".") : real.parent_path().string();
+  std::vector<std::string> candidates = {fmt::format("{}/{}", root, by_id),
+                                         fmt::format("{}/.debug/{}", folder, by_id)};
   if (!file.debug_link().empty()) {
-    std::error_code failed;
-    const auto real = std::filesystem::canonical(file.path(), failed);
-    const std::string folder = failed ? std::string(".") : real.parent_path().string();
     candidates.push_back(fmt::format("{}/{}", folder, file.debug_link()));
     candidates.push_back(fmt::format("{}/.debug/{}", folder, file.debug_link()));
     candidates.push_back(fmt::format("{}{}/{}", root, folder, file.debug_link()));

@@ -11,8 +11,9 @@ namespace asynctrace {
 
 inline constexpr const char* kSystemDebugRoot = "/usr/lib/debug";
 
-// ROOT/.build-id/xx/yyy.debug, then .gnu_debuglink beside the file, in .debug/ and under ROOT. Only a file
-// with the same build-id is taken: without one nothing proves that the two belong together. null: none.
+// .build-id/xx/yyy.debug under ROOT and in .debug/ beside the file, then .gnu_debuglink beside the file, in
+// .debug/ and under ROOT. Only a file with the same build-id is taken: without one nothing proves that the
+// two belong together. null: none.
 std::unique_ptr<ElfFile> find_debug_file(const ElfFile& file, const std::string& root = kSystemDebugRoot);
 
 std::string hex(std::span<const uint8_t> build_id);

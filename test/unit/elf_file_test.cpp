@@ -43,10 +43,11 @@ TEST(DebugFile, SeparateDebugFilesAreFoundInEachPlace) {
   EXPECT_EQ(find_debug_file(**file, root), nullptr);
 
   const std::string id = hex((*file)->build_id());
+  const fs::path by_id = fs::path(".build-id") / id.substr(0, 2) / (id.substr(2) + ".debug");
   const fs::path real = fs::canonical(app.parent_path());
   const fs::path places[] = {root.string() + real.string() + "/chain_separate.debug",
                              real / ".debug/chain_separate.debug", real / "chain_separate.debug",
-                             root / ".build-id" / id.substr(0, 2) / (id.substr(2) + ".debug")};
+                             real / ".debug" / by_id, root / by_id};
   for (const fs::path& place : places) {  // from the last resort to the first choice
     fs::create_directories(place.parent_path());
     fs::copy_file(fixture("chain_separate.debug"), place);
