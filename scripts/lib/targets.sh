@@ -36,3 +36,22 @@ END
       --config "$targets/cargo.toml" --profile "$profile" "$@"
   )
 }
+
+# build_variants DIR
+# `leaves` as other people build their programs, for test/e2e/test_builds.py: DIR/targets/VARIANT/release.
+# Each variant is peculiar in several ways at once, for it takes a minute. --target keeps its flags from
+# procedural macros, which are shared libraries.
+build_variants() {
+  local dir=$1 second leaves=(release --bin leaves --no-default-features)
+  build_targets "$dir" fat-lto /usr/bin/rustc "${leaves[@]}" --config 'profile.release.lto="fat"' \
+    --config 'profile.release.panic="abort"' --config 'profile.release.codegen-units=1' &&
+    build_targets "$dir" thin-lto /usr/bin/rustc "${leaves[@]}" --config 'profile.release.lto="thin"' \
+      --config 'profile.release.opt-level="s"' --target x86_64-unknown-linux-gnu \
+      --config 'build.rustflags=["-Crelocation-model=static", "-Cforce-frame-pointers=yes"]' &&
+    build_targets "$dir" linked /usr/bin/rustc "${leaves[@]}" --config 'profile.release.opt-level="z"' \
+      --config "build.rustflags=['-Csymbol-mangling-version=v0', '-Clinker=$PWD/scripts/lib/link_each_way']" ||
+    return
+  second=$(second_rustc)
+  [[ -z $second ]] || build_targets "$dir" dynamic-std "$second" "${leaves[@]}" --config \
+    "build.rustflags=['-Csymbol-mangling-version=v0', '-Cprefer-dynamic', '-Crpath', '-Csplit-debuginfo=unpacked']"
+}
