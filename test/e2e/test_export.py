@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from conftest import CLI, PATIENCE, ROOT, asynctrace, program, tasks, traced
 from json_documents import Truncated, documents, from_lines
+from test_ps_env_dump import skip_unless_alone
 from test_schema import check
 
 TASKS = 10
@@ -57,7 +58,7 @@ def test_lines_say_what_the_document_says(dead):
 def test_run_writes_lines(directory, tmp_path):
     dumps = tmp_path / "dumps"
     env = {**os.environ, "ASYNCTRACE_DIR": str(directory)}
-    command = [CLI, "run", "-q", "--format=jsonl", f"--dump-file={dumps}", "--timeout=1s", "--", program("waiters"), "10"]
+    command = [CLI, "run", "-q", "--format=jsonl", f"--dump-file={dumps}", "--timeout=2s", "--", program("waiters"), "10"]
     with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         assert process.wait(PATIENCE) == 124
     (dump,) = from_lines(dumps.read_text())
@@ -67,14 +68,17 @@ def test_run_writes_lines(directory, tmp_path):
 
 def test_folded_counts_every_waiting_task(directory):
     with traced(program("waiters"), TASKS, segment_dir=directory) as target:
-        shown = stacks(asynctrace("export", target.pid, env=target.env).stdout)
-        dump = target.dump()
-        # Each of its tasks has one leaf.
-        assert sum(shown.values()) == len([task for task in tasks(dump) if task["state"] == "waiting"])
-        assert sorted(shown.values())[-2:] == [TASKS // 2] * 2
-        everything = stacks(asynctrace("export", "--frames=all", target.pid, env=target.env).stdout)
-        assert sum(everything.values()) == sum(shown.values())
-        assert max(map(len, everything)) > max(map(len, shown))
+        live = stacks(asynctrace("export", target.pid, env=target.env).stdout)
+        segment = target.kill()
+    (dump,) = documents(asynctrace("dump", "--format=json", segment, env=target.env).stdout)
+    shown = stacks(asynctrace("export", segment, env=target.env).stdout)
+    everything = stacks(asynctrace("export", "--frames=all", segment, env=target.env).stdout)
+    # Each of its tasks has one leaf.
+    waiting = [task for task in tasks(dump) if task["leaves"] and task["state"] != "running"]
+    assert sum(shown.values()) == sum(everything.values()) == len(waiting)
+    for counts in (live, shown):
+        assert sorted(counts.values())[-2:] == [TASKS // 2] * 2
+    assert max(map(len, everything)) > max(map(len, shown))
 
 
 def test_folded_names_the_users_frames_and_the_leaf(dead):
@@ -123,6 +127,19 @@ def current_umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_without_an_argument_it_is_the_only_live_one(directory):
+    env = {**os.environ, "ASYNCTRACE_DIR": str(directory)}
+    skip_unless_alone(env)
+    nothing = asynctrace("export", env=env, check=False)
+    assert nothing.returncode == 2 and "no traced process is running" in nothing.stderr and nothing.stdout == ""
+    with traced(program("waiters"), TASKS, segment_dir=directory) as target:
+        exported = json.loads(asynctrace("export", "--format=json", env=env).stdout)
+        assert exported["process"]["pid"] == target.pid
+        with traced(program("waiters"), TASKS, segment_dir=directory):
+            several = asynctrace("export", env=env, check=False)
+            assert several.returncode == 2 and "remedy: asynctrace export " in several.stderr
 
 
 def test_what_cannot_be_exported(directory, tmp_path):
