@@ -92,8 +92,8 @@ int SegmentWriter::open_file(const Config& config, char* path, size_t path_size)
   return open_in_dir(directory, name, path, path_size);
 }
 
-// Its buffers are static, for in a forked child it runs inside a hook, on a stack of any size, and one thread at a time
-// runs it.
+// Its buffers are static, for in a forked child it runs inside a hook, on a stack of any size, and one thread
+// at a time runs it.
 bool SegmentWriter::create(const Config& config) {
   uint64_t size = std::max(config.max_size, kMinSize);
   rlimit limit;

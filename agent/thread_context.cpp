@@ -64,6 +64,17 @@ uintptr_t stack_anchor(uint32_t tid) {
   return static_cast<uint32_t>(getpid()) == tid ? getauxval(AT_RANDOM) : pthread_self();
 }
 
+void take_over_polls(ThreadContext& context, const ThreadContext* before) {
+  context.frame = nullptr;
+  if (before == nullptr || before->frame == nullptr) return;
+  const auto depth = before->frame - before->frames;
+  for (ptrdiff_t i = 0; i <= depth; i++) {
+    if (&context != before) context.frames[i] = before->frames[i];
+    context.frames[i].parent = i > 0 ? &context.frames[i - 1] : nullptr;
+  }
+  context.frame = &context.frames[depth];
+}
+
 }  // namespace
 
 bool start_threads() {
@@ -80,7 +91,7 @@ ThreadContext* register_thread() {
   const ErrnoKeeper errno_keeper;
   const uint32_t tid = thread_id();
   ThreadContext* context = t_context;
-  Frame* const frame = context != nullptr ? context->frame : nullptr;  // fork: our polls go on in the child
+  const ThreadContext* const before = context;  // fork: our polls go on in the child
   uint32_t slot = reclaim_slot(tid, g_used.load(std::memory_order_relaxed));
   if (slot == kNone) slot = fresh_slot(tid);
   segment::Thread* const records = g_segment.items<segment::Thread>(segment::kThreads);
@@ -90,7 +101,7 @@ ThreadContext* register_thread() {
     return nullptr;
   }
   context = &g_contexts[slot];
-  context->frame = frame;
+  take_over_polls(*context, before);
   context->generation = g_generation;
   context->tid = tid;
   context->record = &records[slot];

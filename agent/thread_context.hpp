@@ -12,10 +12,15 @@
 
 namespace asynctrace::agent {
 
-// Bounds a trace from above: one for each poll in progress, on the stack of the poll hook, linked to the poll
-// around it (tokio's trace::Frame).
+struct WakerTable;
+
+// Bounds a trace from above: one for each poll in progress, linked to the poll around it (tokio's
+// trace::Frame). Kept in the context, not on the stack: where a panic leaves a poll, nothing of ours runs,
+// and what is known of that poll must still be there when the next hook notices.
 struct Frame {
   Frame* parent;
+  uintptr_t root;         // address in the poll hook's stack frame: all frames of the trace lie below it
+  WakerTable* held;       // whose reference to the task the hook holds, null: none
   uint64_t header;        // address of the polled task
   uint64_t task_id;       // 0: no record could be had
   uint64_t outermost_id;  // task of the outermost poll in progress: the worker loop
@@ -38,7 +43,10 @@ struct RecentLeaf {
 };
 
 struct ThreadContext {
-  Frame* frame;         // innermost poll in progress
+  static constexpr uint32_t kMaxPolls = 16;  // nested ones beyond that are not recorded
+
+  Frame* frame;  // innermost poll in progress
+  Frame frames[kMaxPolls];
   uint32_t generation;  // of the segment that `record` lies in
   uint32_t tid;
   segment::Thread* record;
@@ -73,14 +81,6 @@ inline ThreadContext* current_thread() {
   return register_thread();
 }
 
-// Drops roots below the stack pointer: their polls were left by an exception, longjmp or pthread_exit. So is
-// a join.
-inline void drop_dead_frames(ThreadContext& context, uintptr_t stack_pointer) {
-  if (context.joining_at < stack_pointer) context.joining = 0;
-  while (context.frame != nullptr && reinterpret_cast<uintptr_t>(context.frame) < stack_pointer)
-    [[unlikely]] context.frame = context.frame->parent;
-}
-
 // Proof that no other hook of this thread is under way. A signal handler that finds one gets an empty guard
 // and must pass through.
 class HookGuard {
@@ -106,6 +106,17 @@ class HookGuard {
  private:
   ThreadContext* context_;
 };
+
+// Ends the polls that an exception, longjmp or pthread_exit has left: their roots lie below `stack_pointer`.
+void abandon_polls(const HookGuard& guard, uintptr_t stack_pointer);
+
+// To be called on entry of every hook, with the stack pointer of its caller.
+inline void drop_dead_frames(const HookGuard& guard, uintptr_t stack_pointer) {
+  ThreadContext& context = guard.context();
+  if (context.joining_at < stack_pointer) context.joining = 0;
+  if (context.frame != nullptr && context.frame->root < stack_pointer) [[unlikely]]
+    abandon_polls(guard, stack_pointer);
+}
 
 // The record of the poll in progress as others see it.
 inline void publish_frame(const ThreadContext& context) {

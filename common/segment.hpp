@@ -147,7 +147,7 @@ static_assert(sizeof(Module) == 72);
 
 // A task-poll function found in the program: `address` is the original function (for tokio
 // `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler.
-enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1 };
+enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1, kAsyncTask = 2 };
 struct Poller {
   uint64_t address;
   RuntimeId runtime;

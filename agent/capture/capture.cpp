@@ -294,7 +294,7 @@ bool start_capture() {
 StackEntry* capture(const HookGuard& guard, const LeafSite& leaf_site) {
   ThreadContext& context = guard.context();
   Request request{leaf_site.caller_sp, leaf_site.return_address, 0, 0, context.frame != nullptr};
-  request.root = request.has_root ? reinterpret_cast<uint64_t>(context.frame) : context.stack_anchor;
+  request.root = request.has_root ? context.frame->root : context.stack_anchor;
   request.distance = request.root - request.caller_sp;
   Site* site = nullptr;
   if (request.distance <= kMaxDistance) [[likely]] {

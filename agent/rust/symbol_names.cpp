@@ -5,20 +5,28 @@
 namespace asynctrace::agent {
 namespace {
 
+// Both manglings write a path as length-prefixed names side by side.
 struct PathRole {
-  const char* path;  // both manglings write a path as length-prefixed names side by side
+  const char* path;
+  const char* last;  // the last component, "": whatever it is
   uint32_t role;
 };
+constexpr const char* kTokioPoll = "5tokio7runtime4task3raw4poll";
+constexpr const char* kAsyncTask =
+    "10async_task3raw";  // async-std, smol; generic, so the path has more parts
 constexpr PathRole kPathRoles[] = {
-    {"5tokio7runtime4task3raw4poll", kTokioPoll},
-    {"5tokio7runtime4task3raw8schedule", kTokioSchedule},
-    {"5tokio7runtime4task3raw7dealloc", kTokioDealloc},
-    {"5tokio7runtime4task3raw15try_read_output", kTokioOutput},
-    {"5tokio7runtime4task3raw8shutdown", kTokioShutdown},
-    {"5tokio7runtime4task5waker", kTokioWaker},
-    {"5tokio7runtime4park", kTokioBlockOn},  // multi-thread
-    {"5tokio4util4wake", kTokioBlockOn},     // current-thread
-    {"10async_task", kForeignWaker},         // async-std, smol
+    {kTokioPoll, "", kPollRole},
+    {"5tokio7runtime4task3raw8schedule", "", kScheduleRole},
+    {"5tokio7runtime4task3raw7dealloc", "", kDeallocRole},
+    {"5tokio7runtime4task3raw15try_read_output", "", kOutputRole},
+    {"5tokio7runtime4task3raw8shutdown", "", kShutdownRole},
+    {"5tokio7runtime4task5waker", "", kTokioWaker},
+    {"5tokio7runtime4park", "", kBlockOnWaker},  // multi-thread
+    {"5tokio4util4wake", "", kBlockOnWaker},     // current-thread
+    {kAsyncTask, "3run", kPollRole},
+    {kAsyncTask, "7destroy", kDeallocRole},
+    {kAsyncTask, "11clone_waker", kAsyncTaskWaker},
+    {"8waker_fn", "", kBlockOnWaker},  // block_on of async-io and futures-lite
 };
 
 uint32_t role_of_component(const char* name, size_t length) {
@@ -69,12 +77,23 @@ uint32_t v0_role(const char* name) {
   return roles;
 }
 
+// Whether a component follows, `component` being its length and text; what comes before it may not end in a
+// digit.
+bool has_component(const char* after, const char* component) {
+  if (*component == '\0') return true;
+  for (const char* at = strstr(after, component); at != nullptr; at = strstr(at + 1, component)) {
+    const char next = at[strlen(component)];
+    if (!is_digit(at[-1]) && (next == 'E' || next == '1' || next == 'B'))
+      return true;  // end, hash, v0 argument
+  }
+  return false;
+}
+
 }  // namespace
 
 bool names_a_runtime(const char* names, size_t size) {
-  for (const PathRole& row : kPathRoles)
-    if (row.role == kTokioPoll && memmem(names, size, row.path, strlen(row.path)) != nullptr) return true;
-  return false;
+  return memmem(names, size, kTokioPoll, strlen(kTokioPoll)) != nullptr ||
+         memmem(names, size, kAsyncTask, strlen(kAsyncTask)) != nullptr;
 }
 
 uint32_t roles_of(const char* mangled) {
@@ -83,9 +102,13 @@ uint32_t roles_of(const char* mangled) {
   else if (strncmp(mangled, "_R", 2) == 0) roles = v0_role(mangled + 2);
   else return 0;
   // Few names have any of these, and a large program has a hundred thousand names.
-  if (strstr(mangled, "5tokio") == nullptr && strstr(mangled, "10async_task") == nullptr) return roles;
-  for (const PathRole& row : kPathRoles)
-    if (strstr(mangled, row.path) != nullptr) roles |= row.role;
+  if (strstr(mangled, "5tokio") == nullptr && strstr(mangled, kAsyncTask) == nullptr &&
+      strstr(mangled, "8waker_fn") == nullptr)
+    return roles;
+  for (const PathRole& row : kPathRoles) {
+    const char* path = strstr(mangled, row.path);
+    if (path != nullptr && has_component(path + strlen(row.path), row.last)) roles |= row.role;
+  }
   return roles;
 }
 

@@ -9,17 +9,17 @@ namespace asynctrace::agent {
 
 // Roles are bits: with identical code folding one address carries several names.
 enum Role : uint32_t {
-  kCloneRole = 1,   // last component begins with "clone"
-  kWakeRole = 2,    // "wake"
-  kDropRole = 4,    // "drop"
-  kTokioWaker = 8,  // of tokio's task waker
-  kTokioPoll = 16,  // tokio::runtime::task::raw::poll, ..
-  kTokioSchedule = 32,
-  kTokioDealloc = 64,
-  kTokioOutput = 128,  // try_read_output
-  kTokioShutdown = 256,
-  kTokioBlockOn = 512,   // wakers of the threads that block_on a future
-  kForeignWaker = 1024,  // of another executor's tasks
+  kCloneRole = 1,  // last component begins with "clone"
+  kWakeRole = 2,   // "wake"
+  kDropRole = 4,   // "drop"
+  kPollRole = 8,   // a slot of a runtime's task table: polls the task, ..
+  kScheduleRole = 16,
+  kDeallocRole = 32,
+  kOutputRole = 64,  // hands out the task's output, or registers who waits for it
+  kShutdownRole = 128,
+  kTokioWaker = 256,  // of a task's waker
+  kAsyncTaskWaker = 512,
+  kBlockOnWaker = 1024,  // of a thread that polls a future itself
 };
 
 uint32_t roles_of(const char* mangled);

@@ -110,7 +110,7 @@ class Finder {
   }
 
   void look_for_tables(uint64_t* words, size_t available) {
-    if ((symbols_.roles_at(words[0]) & kTokioPoll) != 0) add_task_table(words, available);
+    if ((symbols_.roles_at(words[0]) & kPollRole) != 0) add_task_table(words, available);
     if (available < 4 || !is_code(words[1]) || !is_code(words[2]) || !is_code(words[3])) return;
     if (is_waker_table_by_name(words) || refers_to(words[0], reinterpret_cast<uint64_t>(words)))
       add_waker_table(words);
@@ -155,10 +155,9 @@ class Finder {
     return false;
   }
 
-  static WakerKind waker_kind(uint32_t roles) {
-    if ((roles & kTokioWaker) != 0) return WakerKind::kTask;
-    if ((roles & kTokioBlockOn) != 0) return WakerKind::kBlockOn;
-    return (roles & kForeignWaker) != 0 ? WakerKind::kForeignTask : WakerKind::kOther;
+  static RuntimeId waker_runtime(uint32_t roles) {
+    if ((roles & kTokioWaker) != 0) return RuntimeId::kTokio;
+    return (roles & kAsyncTaskWaker) != 0 ? RuntimeId::kAsyncTask : RuntimeId::kUnknown;
   }
 
   void add_waker_table(uint64_t* words) {
@@ -166,37 +165,41 @@ class Finder {
     WakerTable& table = g_tables.wakers[g_tables.waker_count];
     table.address = reinterpret_cast<uint64_t>(words);
     memcpy(&table.original, words, sizeof(WakerVtable));
-    table.kind = waker_kind(symbols_.roles_at(words[0]));
+    const uint32_t roles = symbols_.roles_at(words[0]);
+    table.runtime = waker_runtime(roles);
+    if (table.runtime != RuntimeId::kUnknown) table.kind = WakerKind::kTask;
+    else table.kind = (roles & kBlockOnWaker) != 0 ? WakerKind::kBlockOn : WakerKind::kOther;
     plan_patch(words, ThunkArray::kClone, g_tables.waker_count++);
   }
 
   void add_task_table(uint64_t* words, size_t available) {
-    add_poll(words, ThunkArray::kPoll, g_tables.polls, g_tables.poll_count);
+    const uint32_t poll = add_poll(words, ThunkArray::kPoll, g_tables.polls, g_tables.poll_count);
     constexpr size_t kTaskFunctions = 8;
     for (size_t i = 1; i < kTaskFunctions && i < available && is_code(words[i]); i++) {
       const uint32_t roles = symbols_.roles_at(words[i]);
-      if ((roles & kTokioPoll) != 0) return;  // the next table
-      if ((roles & kTokioShutdown) != 0)
+      if ((roles & kPollRole) != 0) return;  // the next table
+      if ((roles & kAsyncTaskWaker) != 0 && poll != kNone) own_clones_[poll] = words[i];
+      if ((roles & kShutdownRole) != 0)
         add_poll(words + i, ThunkArray::kShutdown, g_tables.shutdowns, shutdown_count_);
-      else if ((roles & kTokioDealloc) != 0)
+      else if ((roles & kDeallocRole) != 0)
         add(words + i, ThunkArray::kDealloc, g_tables.deallocs, dealloc_count_);
-      else if ((roles & kTokioSchedule) != 0)
+      else if ((roles & kScheduleRole) != 0)
         add(words + i, ThunkArray::kSchedule, g_tables.schedules, schedule_count_);
-      else if ((roles & kTokioOutput) != 0)
+      else if ((roles & kOutputRole) != 0)
         add(words + i, ThunkArray::kOutput, g_tables.outputs, output_count_);
     }
   }
 
-  void add_poll(uint64_t* slot, ThunkArray array, PollFunction* rows, uint32_t& count) {
+  uint32_t add_poll(uint64_t* slot, ThunkArray array, PollFunction* rows, uint32_t& count) {
     const auto original = reinterpret_cast<Words (*)(void*)>(*slot);
     const uint32_t number = row_for(
         rows, count, array, [&](const PollFunction& row) { return row.original == original; },
         [&](PollFunction& row) {
           row.original = original;
-          row.runtime = RuntimeId::kTokio;
           row.waker_table.store(kNoTable, std::memory_order_relaxed);
         });
     if (number != kNone) plan_patch(slot, array, number);
+    return number;
   }
 
   template <typename F>
@@ -207,20 +210,41 @@ class Finder {
     if (number != kNone) plan_patch(slot, array, number);
   }
 
-  // With one waker table of a runtime all its tasks use it; with several (two versions in one program) each
-  // poll function learns its own from the first waker cloned under it.
+  // Which waker table a poll function's tasks use. async-task has one for each type of task, and the task
+  // table names its clone function. tokio has one: with several (two versions in one program) each poll
+  // function learns its own from the first waker that is cloned under it.
   void link_poll_functions() {
+    const uint16_t tokio = only_waker_table(RuntimeId::kTokio);
+    for (uint32_t i = 0; i < g_tables.poll_count; i++) {
+      PollFunction& poll = g_tables.polls[i];
+      poll.runtime = own_clones_[i] != 0 ? RuntimeId::kAsyncTask : RuntimeId::kTokio;
+      poll.waker_table = own_clones_[i] != 0 ? waker_table_of(own_clones_[i]) : tokio;
+    }
+    for (uint32_t i = 0; i < shutdown_count_; i++) {
+      g_tables.shutdowns[i].runtime = RuntimeId::kTokio;
+      g_tables.shutdowns[i].waker_table = tokio;
+    }
+  }
+
+  static uint16_t only_waker_table(RuntimeId runtime) {
     uint16_t only = kNoTable;
     for (uint32_t i = 0; i < g_tables.waker_count; i++) {
-      if (g_tables.wakers[i].kind != WakerKind::kTask) continue;
-      if (only != kNoTable) return;
+      if (g_tables.wakers[i].runtime != runtime) continue;
+      if (only != kNoTable) return kNoTable;
       only = static_cast<uint16_t>(i);
     }
-    for (uint32_t i = 0; i < g_tables.poll_count; i++) g_tables.polls[i].waker_table = only;
-    for (uint32_t i = 0; i < shutdown_count_; i++) g_tables.shutdowns[i].waker_table = only;
+    return only;
+  }
+
+  static uint16_t waker_table_of(uint64_t clone) {
+    for (uint32_t i = 0; i < g_tables.waker_count; i++)
+      if (reinterpret_cast<uint64_t>(g_tables.wakers[i].original.clone) == clone)
+        return static_cast<uint16_t>(i);
+    return kNoTable;
   }
 
   SymbolIndex symbols_;
+  uint64_t own_clones_[kThunkCounts[static_cast<size_t>(ThunkArray::kPoll)]] = {};  // by poll number, 0: none
   uint32_t shutdown_count_ = 0;
   uint32_t dealloc_count_ = 0;
   uint32_t schedule_count_ = 0;

@@ -21,19 +21,20 @@ struct WakerVtable {
 inline constexpr uint16_t kNoTable = 0xffff;
 
 enum class WakerKind : uint8_t {
-  kTask,         // of a task of a runtime that we know: its data is the task's header
-  kBlockOn,      // of a thread that polls a future itself
-  kForeignTask,  // of a task of another executor
-  kOther,        // a combinator's, or not known
+  kTask,     // of a task of a runtime that we know: its data is the task's header
+  kBlockOn,  // of a thread that polls a future itself
+  kOther,    // a combinator's, or not known
 };
+
+enum class LayoutState : uint8_t { kUnknown, kShown, kRefuted };
 
 struct WakerTable {
   uint64_t address;  // where the program's table lies: what its clone returns
   WakerVtable original;
   WakerKind kind;
-  std::atomic<bool> off;  // its clone returned something else than this table
-  // Whether the first word of a task is tokio's state word, as far as seen: see task_hooks.cpp.
-  std::atomic<int8_t> layout_votes;
+  segment::RuntimeId runtime;       // of kTask
+  std::atomic<bool> off;            // its clone returned something else than this table
+  std::atomic<LayoutState> layout;  // see task_header.hpp
 };
 
 struct PollFunction {

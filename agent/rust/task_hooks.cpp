@@ -12,121 +12,90 @@ namespace {
 
 using segment::TaskState;
 
-constexpr int8_t kLayoutKnown = 4;
-constexpr int8_t kLayoutRefuted = -8;
-
-// One sample: taking a reference must add one to the count of a task that is notified and neither running nor
-// complete. Other threads change the word too, so a single miss means little.
-void vote_on_layout(WakerTable& table, uint64_t before, uint64_t after) {
-  const int8_t votes = table.layout_votes.load(std::memory_order_relaxed);
-  if (votes >= kLayoutKnown || votes <= kLayoutRefuted) return;
-  const bool fits = after - before == kTaskReference &&
-                    (before & (kTaskRunning | kTaskComplete | kTaskNotified)) == kTaskNotified;
-  table.layout_votes.store(static_cast<int8_t>(votes + (fits ? 1 : -1)), std::memory_order_relaxed);
-}
-
-// Holds the task through a poll: a poll may free its task, and then nobody could tell whether it had
-// completed. By the runtime's own waker functions until its layout is known (they may trace), then by the
-// count alone. Null: the waker table is not known yet.
-WakerTable* hold(const PollFunction& function, void* header) {
-  const uint16_t number = function.waker_table.load(std::memory_order_relaxed);
-  if (number == kNoTable) return nullptr;
-  WakerTable& table = g_tables.wakers[number];
-  const auto address = reinterpret_cast<uint64_t>(header);
-  if (layout_is_known(table)) {
-    task_state(address).fetch_add(kTaskReference, std::memory_order_relaxed);
-    return &table;
-  }
-  const uint64_t before = load_task_state(address);
-  table.original.clone(header);
-  vote_on_layout(table, before, load_task_state(address));
-  return &table;
-}
-
-void let_go(const WakerTable& table, void* header) {
-  if (layout_is_known(table)) {
-    std::atomic_ref<uint64_t> state = task_state(reinterpret_cast<uint64_t>(header));
-    uint64_t word = state.load(std::memory_order_relaxed);
-    while (word / kTaskReference > 1)
-      if (state.compare_exchange_weak(word, word - kTaskReference, std::memory_order_acq_rel)) return;
-  }
-  table.original.drop(header);  // the last reference: the runtime frees its task itself
-}
-
-void begin_poll(const HookGuard& guard, Frame& frame, void* header, uint32_t poller) {
+// Null: nested too deeply to be recorded.
+Frame* begin_poll(const HookGuard& guard, void* header, uint32_t poller, uintptr_t root) {
   ThreadContext& context = guard.context();
-  drop_dead_frames(context, reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
-  frame.parent = context.frame;
-  frame.header = reinterpret_cast<uint64_t>(header);
-  frame.poller = poller;
-  frame.began = now();
-  frame.leaves = 0;
-  frame.task = find_task(frame.header);
-  if (frame.task == kNone)
-    frame.task = add_task(guard, segment::TaskKind::kTask, frame.header, static_cast<uint16_t>(poller));
-  frame.task_id = frame.task != kNone ? task_entry(frame.task).id.load(std::memory_order_relaxed) : 0;
-  frame.outermost_id = frame.parent != nullptr ? frame.parent->outermost_id : frame.task_id;
-  frame.poll = frame.task != kNone ? begin_task_poll(frame.task, frame.began, context.tid) : 0;
-  if (frame.parent != nullptr && frame.parent->task != kNone) mark_nesting(frame.parent->task);
+  // A root in this very place is dead as well.
+  drop_dead_frames(guard, root + 1);
+  Frame* parent = context.frame;
+  Frame* frame = parent != nullptr ? parent + 1 : context.frames;
+  if (frame == context.frames + ThreadContext::kMaxPolls) return nullptr;
+  frame->parent = parent;
+  frame->root = root;
+  frame->held = hold_task(g_tables.polls[poller], header);
+  frame->header = reinterpret_cast<uint64_t>(header);
+  frame->poller = poller;
+  frame->began = now();
+  frame->leaves = 0;
+  frame->task = find_task(frame->header);
+  if (frame->task == kNone)
+    frame->task = add_task(guard, segment::TaskKind::kTask, frame->header, static_cast<uint16_t>(poller));
+  frame->task_id = frame->task != kNone ? task_entry(frame->task).id.load(std::memory_order_relaxed) : 0;
+  frame->outermost_id = parent != nullptr ? parent->outermost_id : frame->task_id;
+  frame->poll = frame->task != kNone ? begin_task_poll(frame->task, frame->began, context.tid) : 0;
+  if (parent != nullptr && parent->task != kNone) mark_nesting(parent->task);
   context.joining = 0;
   context.waking = 0;
-  context.frame = &frame;
+  context.frame = frame;
   publish_frame(context);
+  return frame;
 }
 
-void end_poll(const HookGuard& guard, const Frame& frame, const WakerTable* held) {
-  ThreadContext& context = guard.context();
-  context.frame = frame.parent;
-  publish_frame(context);
+void record_end(const HookGuard& guard, const Frame& frame) {
   if (frame.task == kNone) return;
   TaskState state = TaskState::kWaiting;
-  if (held != nullptr && layout_is_known(*held)) {
+  if (frame.held != nullptr) {
+    const TaskLayout& layout = layout_of(*frame.held);
     const uint64_t word = load_task_state(frame.header);
-    if ((word & kTaskComplete) != 0) return end_task(guard, frame.task, frame.task_id);
-    if ((word & kTaskNotified) != 0) state = TaskState::kScheduled;
-    publish_references(frame.task, other_references(word));
+    if ((word & layout.ended) != 0) return end_task(guard, frame.task, frame.task_id);
+    if ((word & layout.scheduled) != 0) state = TaskState::kScheduled;
+    publish_references(frame.task, other_references(layout, word));
   }
   end_task_poll(frame.task, frame.began, now(), state);
-  g_segment.reserve_ahead(segment::kLeaves);
-  g_segment.reserve_ahead(segment::kTasks);
+}
+
+// Ends the innermost poll. What it held is returned, to be let go of outside the guard: that may run the
+// program's code.
+WakerTable* end_poll(const HookGuard& guard) {
+  ThreadContext& context = guard.context();
+  const Frame& frame = *context.frame;
+  context.frame = frame.parent;
+  publish_frame(context);
+  record_end(guard, frame);
+  return frame.held;
 }
 
 }  // namespace
 
-bool layout_is_known(const WakerTable& table) {
-  return table.layout_votes.load(std::memory_order_relaxed) >= kLayoutKnown;
-}
-
-void note_dropped_reference(const LeafEntry& entry) {
-  const WakerTable& table = g_tables.wakers[entry.table];
-  if (table.kind != WakerKind::kTask || !layout_is_known(table)) return;
-  // The waker that is about to go holds the task, so its header can be read.
-  const uint64_t word = load_task_state(entry.waker_data);
-  if ((word & (kTaskRunning | kTaskComplete | kTaskNotified)) != 0) return;
-  if (task_entry(entry.task).id.load(std::memory_order_acquire) != entry.task_id) return;
-  publish_references(entry.task, other_references(word));
+void abandon_polls(const HookGuard& guard, uintptr_t stack_pointer) {
+  while (guard.context().frame != nullptr && guard.context().frame->root < stack_pointer) {
+    void* header = reinterpret_cast<void*>(guard.context().frame->header);
+    if (const WakerTable* held = end_poll(guard)) let_go_of_task(*held, header);
+  }
 }
 
 }  // namespace asynctrace::agent
 
+using namespace asynctrace;
 using namespace asynctrace::agent;
 
 Words asynctrace_poll_hook(void* header, uint32_t number) {
   const PollFunction& function = g_tables.polls[number];
-  Frame frame;
-  WakerTable* held = nullptr;
+  const auto root = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   bool begun = false;
-  if (const HookGuard guard(current_thread()); guard) {
-    held = hold(function, header);
-    begin_poll(guard, frame, header, number);
-    begun = true;
-  }
+  if (const HookGuard guard(current_thread()); guard)
+    begun = begin_poll(guard, header, number, root) != nullptr;
   const Words result = function.original(header);
-  if (begun) {
-    if (const HookGuard guard(current_thread()); guard) end_poll(guard, frame, held);
-    else if (t_context != nullptr) t_context->frame = frame.parent;
+  if (!begun) return result;
+  WakerTable* held = nullptr;
+  if (const HookGuard guard(current_thread()); guard) {
+    drop_dead_frames(guard, root);
+    const Frame* frame = guard.context().frame;
+    if (frame != nullptr && frame->root == root) held = end_poll(guard);
+    g_segment.reserve_ahead(segment::kLeaves);
+    g_segment.reserve_ahead(segment::kTasks);
   }
-  if (held != nullptr) let_go(*held, header);
+  if (held != nullptr) let_go_of_task(*held, header);
   return result;
 }
 
@@ -134,16 +103,20 @@ Words asynctrace_poll_hook(void* header, uint32_t number) {
 // itself.
 Words asynctrace_shutdown_hook(void* header, uint32_t number) {
   const PollFunction& function = g_tables.shutdowns[number];
-  WakerTable* held = current_thread() != nullptr ? hold(function, header) : nullptr;
-  const uint32_t task = held != nullptr ? find_task(reinterpret_cast<uint64_t>(header)) : kNone;
-  const uint64_t id = task != kNone ? task_entry(task).id.load(std::memory_order_acquire) : 0;
+  const auto address = reinterpret_cast<uint64_t>(header);
+  // Its task is idle or running, so only a layout that is known already will do.
+  const uint16_t table = function.waker_table.load(std::memory_order_relaxed);
+  const bool readable =
+      current_thread() != nullptr && table != kNoTable && layout_is_known(g_tables.wakers[table]);
+  const uint32_t task = readable ? find_task(address) : kNone;
+  if (task == kNone) return function.original(header);
+  const uint64_t id = task_entry(task).id.load(std::memory_order_acquire);
+  const WakerTable* held = hold_task(function, header);
   const Words result = function.original(header);
-  if (held == nullptr) return result;
-  if (id != 0 && layout_is_known(*held) &&
-      (load_task_state(reinterpret_cast<uint64_t>(header)) & kTaskComplete) != 0) {
+  if ((load_task_state(address) & layout_of(*held).ended) != 0) {
     if (const HookGuard guard(current_thread()); guard) end_task(guard, task, id);
   }
-  let_go(*held, header);
+  let_go_of_task(*held, header);
   return result;
 }
 

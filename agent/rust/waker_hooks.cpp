@@ -60,10 +60,6 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
   Frame* frame = guard.context().frame;
   const WakerKind kind = g_tables.wakers[cloned.table].kind;
   const bool task_waker = kind == WakerKind::kTask;
-  if (kind == WakerKind::kForeignTask) {
-    g_segment.count_loss(segment::kForeignLeaves);
-    return false;
-  }
   if (task_waker) {
     // A task's waker that is cloned while another task runs is a notifier's copy.
     if (frame == nullptr || frame->header != cloned.data) return false;
@@ -94,7 +90,7 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
 
 // Records the leaf; the words to hand out are `words` themselves or their wrapping.
 Words wrap(const HookGuard& guard, Words words, const Cloned& cloned, const LeafSite& site) {
-  drop_dead_frames(guard.context(), site.caller_sp);
+  drop_dead_frames(guard, site.caller_sp);
   LeafOwner owner;
   if (!find_owner(guard, cloned, owner)) return words;
   StackEntry* stack = capture(guard, site);
@@ -123,7 +119,7 @@ Original original(const LeafEntry& entry) {
 
 void note_wake(const HookGuard& guard, LeafEntry& entry) {
   if (guard) {
-    drop_dead_frames(guard.context(), reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
+    drop_dead_frames(guard, reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
     note_self_wake(guard, entry);
     guard.context().waking = (entry.flags & segment::kOwnWaker) != 0 ? entry.waker_data : 0;
   }

@@ -90,7 +90,7 @@ std::string kind_members(const LeafKind& kind) {
 JsonItems::JsonItems(const Report& report) : report_(report), unknown_kind_(kind_members({})) {
   for (const std::string& type : report.types) types_.push_back(text(type).dump());
   for (const ReportStack& stack : report.stacks) kinds_.push_back(kind_members(stack.kind));
-  for (int i = 0; i <= static_cast<int>(LeafReason::kChildrenShown); ++i) {
+  for (int i = 0; i <= static_cast<int>(kLastLeafReason); ++i) {
     reasons_.push_back(text_or_null(describe(static_cast<LeafReason>(i))).dump());
   }
 }

@@ -30,6 +30,7 @@ struct LeafKind {
   LeafClass leaf_class = LeafClass::kUnknown;
   bool known = false;       // a row of the table; else `text` names the innermost function, if there is one
   bool combinator = false;  // waits for child futures that have wakers of their own
+  bool internal = false;    // an executor that waits for work
 };
 
 // A frame as the leaf table sees it.

@@ -21,6 +21,7 @@ struct LeafRow {
   Family family = Family::kAlone;
   uint8_t rank = 0;
   bool combinator = false;
+  bool internal = false;  // the executor's own wait for work, whoever's stack it stands on
 };
 
 using enum LeafClass;
@@ -172,6 +173,7 @@ constexpr LeafRow kRows[] = {
     {"event_listener::*", "event listener", kSync, Family::kEvent, 0},
     {"async_std::task::join_handle::*", "JoinHandle", kJoin, Family::kJoin, 1},
     {"async_task::task::*", "JoinHandle", kJoin, Family::kJoin, 0},
+    {"async_executor::*", "executor", kUnknown, Family::kAlone, 0, false, true},
 };
 
 // `pattern` parts in order, the first one at the start of a path: after '<' or at the very start.
@@ -244,7 +246,8 @@ LeafKind classify_leaf(std::span<const ClassifiedFrame> frames) {
       break;
     }
   }
-  if (match != nullptr) return {with_stream(*match, *matching), match->leaf_class, true, match->combinator};
+  if (match != nullptr)
+    return {with_stream(*match, *matching), match->leaf_class, true, match->combinator, match->internal};
   if (innermost != nullptr) return {display_name(*innermost, {}), LeafClass::kUnknown, false, false};
   return {};
 }

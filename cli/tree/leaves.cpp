@@ -46,12 +46,17 @@ LeafReason find_reason(const Leaf& source, const ReportLeaf& leaf, bool has_chil
                        const Snapshot& snapshot, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
   const ReportStack& stack = report.stacks[*leaf.stack];
+  if (stack.kind.internal) return LeafReason::kExecutor;
   if (stack.kind.combinator) return has_children ? LeafReason::kChildrenShown : LeafReason::kChildrenHidden;
   if (!source.exact_end) return LeafReason::kNoExactEnd;
   const Stack& raw = snapshot.stacks[stack.source];
   if (raw.incomplete || raw.truncated) return LeafReason::kStackIncomplete;
   if (stack.kind.known) return LeafReason::kNone;
   return stack.kind.text == LeafKind{}.text ? LeafReason::kNoSymbols : LeafReason::kUnknownKind;
+}
+
+bool is_place(const ReportLeaf& leaf) {
+  return leaf.reason != LeafReason::kChildrenShown && leaf.reason != LeafReason::kExecutor;
 }
 
 }  // namespace
@@ -68,6 +73,7 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kNoExactEnd: return "the program holds the original waker: it may have ended";
     case LeafReason::kChildrenHidden: return "children not observable";
     case LeafReason::kChildrenShown: return "its children are leaves of this task";
+    case LeafReason::kExecutor: return "the executor waits for work here, not the task";
   }
   return "";
 }
@@ -94,20 +100,18 @@ std::vector<ReportLeaf> judge_leaves(const Task& task, StackTable& stacks, const
   for (size_t i = 0; i < leaves.size(); ++i) {
     if (!leaves[i].confirmed) continue;
     leaves[i].reason = find_reason(*sources[i], leaves[i], has_children, *report.snapshot, report);
-    // A way to its children, and no place of its own.
-    if (leaves[i].reason == LeafReason::kChildrenShown) leaves[i].confirmed = false;
+    // A way to its children, or nobody's wait: no place of its own.
+    if (!is_place(leaves[i])) leaves[i].confirmed = false;
   }
 
-  const auto is_candidate = [](const ReportLeaf& leaf) { return leaf.reason != LeafReason::kChildrenShown; };
-  const bool any_confirmed = std::any_of(leaves.begin(), leaves.end(), [&](const ReportLeaf& leaf) {
-    return is_candidate(leaf) && leaf.confirmed;
-  });
+  const bool any_confirmed = std::any_of(
+      leaves.begin(), leaves.end(), [&](const ReportLeaf& leaf) { return is_place(leaf) && leaf.confirmed; });
   const auto is_internal = [&](const ReportLeaf& leaf) {
     return leaf.stack && report.stacks[*leaf.stack].internal;
   };
   bool any_external = false;
   for (ReportLeaf& leaf : leaves) {
-    leaf.shown = is_candidate(leaf) && (leaf.confirmed || !any_confirmed);
+    leaf.shown = is_place(leaf) && (leaf.confirmed || !any_confirmed);
     any_external |= leaf.shown && !is_internal(leaf);
   }
   for (ReportLeaf& leaf : leaves) leaf.shown &= !any_external || !is_internal(leaf);

@@ -65,6 +65,17 @@ void count_worker(const Task& task, const Snapshot& snapshot, WorkerCounts& work
   }
 }
 
+// A thread that block_on's nothing but its executor.
+bool is_executor_thread(const ReportTask& task, const Report& report) {
+  if (task.kind != ReportTaskKind::kBlockOn) return false;
+  bool runs_executor = false;
+  for (const ReportLeaf& leaf : task.leaves) {
+    if (!leaf.stack || report.stacks[*leaf.stack].has_user_frame) return false;
+    runs_executor |= report.stacks[*leaf.stack].kind.internal;
+  }
+  return runs_executor;
+}
+
 void add_runtimes(Report& report, const std::vector<const Poller*>& pollers) {
   for (size_t i = 0; i < report.tasks.size(); ++i) {
     const ReportTask& task = report.tasks[i];
@@ -90,7 +101,12 @@ void add_runtimes(Report& report, const std::vector<const Poller*>& pollers) {
 }  // namespace
 
 std::string_view name(RuntimeId id) {
-  return id == RuntimeId::kTokio ? "tokio" : "unknown";
+  switch (id) {
+    case RuntimeId::kTokio: return "tokio";
+    case RuntimeId::kAsyncTask: return "async-task";
+    case RuntimeId::kUnknown: break;
+  }
+  return "unknown";
 }
 
 Report build_report(const Snapshot& snapshot, FrameSource& symbols, const ReportOptions& options) {
@@ -113,6 +129,7 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
     poller_of.push_back(&poller);
     report.tasks.push_back(
         {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
+    if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
   }
   build_groups(report, options);
   add_runtimes(report, poller_of);

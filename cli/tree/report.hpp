@@ -51,7 +51,9 @@ enum class LeafReason : uint8_t {
   kNoExactEnd,       // the program holds the original waker
   kChildrenHidden,   // a combinator whose children are not observable
   kChildrenShown,    // a combinator whose children are leaves of this task
+  kExecutor,         // the executor's wait for work, on the stack of a block_on
 };
+inline constexpr LeafReason kLastLeafReason = LeafReason::kExecutor;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {

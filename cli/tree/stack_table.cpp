@@ -59,7 +59,8 @@ std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool join
     result.internal &= !is_user && known.frame_class != FrameClass::kLibrary;
   }
   result.kind = classify_leaf(innermost_first);
-  if (joins && !result.kind.known) result.kind = {"JoinHandle", LeafClass::kJoin, true, false};
+  result.internal |= result.kind.internal;
+  if (joins && !result.kind.known) result.kind = {"JoinHandle", LeafClass::kJoin, true};
   report_.stacks.push_back(std::move(result));
   return entry->second;
 }

@@ -9,9 +9,10 @@
 namespace asynctrace {
 namespace {
 
-// The first type argument of "poll<T, S>" or "..::poll::<T, S>".
+// The first type argument of "poll<T, S>" or "..::poll::<T, S>"; async-task's function is called run.
 std::string_view first_argument(std::string_view function) {
-  const size_t poll = function.starts_with("poll<") ? 0 : function.rfind("::poll::<");
+  size_t poll =
+      function.starts_with("poll<") || function.starts_with("run<") ? 0 : function.rfind("::poll::<");
   if (poll == std::string_view::npos) return {};
   const size_t start = function.find('<', poll) + 1;
   size_t depth = 0;

@@ -43,3 +43,14 @@ def test_the_dump_of_the_dead_is_that_of_the_living(tmp_path, runtime):
     assert dead["process"]["state"] in ("killed", "unknown")
     assert waits(living)
     assert waits(dead) == waits(living)
+
+
+def test_async_std_leaves_and_no_task_that_has_ended(tmp_path):
+    """async-task's executor: tasks that ended, or panicked through their poll, are gone."""
+    with traced(program("leaves_async_std"), segment_dir=tmp_path) as target:
+        expected = target.leaves()
+        dump = target.dump()
+    assert not differences(expected, confirmed_places(dump))
+    alive = [task for task in dump["tasks"] if task["kind"] == "task"]
+    assert len(alive) == sum(expected.values()) - 1, "each leaf has a task, but for block_on's own"
+    assert {task["runtime"] for task in alive} == {"async-task"}

@@ -130,6 +130,7 @@ NOINLINE void below_root(const Path& path) {
   ThreadContext& context = *current_thread();
   Frame frame{};
   frame.parent = context.frame;
+  frame.root = reinterpret_cast<uintptr_t>(&frame);
   context.frame = &frame;
   step(path);
   context.frame = frame.parent;
@@ -252,6 +253,7 @@ TEST_F(CaptureTest, NestedRootsBoundTheInnerStack) {
   const Path inner{steps.data(), steps.size(), &out};
   Frame outer{};
   ThreadContext& context = *current_thread();
+  outer.root = reinterpret_cast<uintptr_t>(&outer);
   context.frame = &outer;
   below_root(inner);
   ASSERT_EQ(context.frame, &outer);
@@ -260,9 +262,11 @@ TEST_F(CaptureTest, NestedRootsBoundTheInnerStack) {
 }
 
 NOINLINE void jump_out(jmp_buf& target) {
-  Frame frame{};
-  frame.parent = current_thread()->frame;
-  current_thread()->frame = &frame;
+  ThreadContext& context = *current_thread();
+  context.frames[0] = {};
+  context.frames[0].root = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  context.frames[0].task = kNone;
+  context.frame = &context.frames[0];
   longjmp(target, 1);
 }
 
@@ -275,7 +279,7 @@ TEST_F(CaptureTest, ALongjmpLeavesNoRootBehind) {
   jump_out_and_back();
   ThreadContext& context = *t_context;
   ASSERT_NE(context.frame, nullptr);
-  drop_dead_frames(context, reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - 64);
+  drop_dead_frames(HookGuard(&context), reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - 64);
   EXPECT_EQ(context.frame, nullptr);
 }
 
