@@ -61,9 +61,10 @@ struct LoadedModule {
                                                      nameless, all, dwarf ? "" : ", no debug info")};
     }
     if (named + nameless > described) {
-      return {MissingReason::kNoDebugInfo,
+      const bool split = dwarf && dwarf->lacks_split_units();
+      return {split ? MissingReason::kNoSplitUnits : MissingReason::kNoDebugInfo,
               fmt::format("{}: no debug info for {} of {} addresses{}", module.path, named + nameless, all,
-                          dwarf && dwarf->lacks_split_units() ? ", its .dwo files are missing" : "")};
+                          split ? ", its .dwo files are missing or packed" : "")};
     }
     return {};
   }

@@ -36,6 +36,7 @@ enum class MissingReason {
   kBuildIdDiffers,  // the file on disk is another build
   kNoSymbols,       // stripped
   kNoDebugInfo,     // a symbol table only: functions, no lines, no inlined calls
+  kNoSplitUnits,    // debug info whose .dwo files are missing, or packed into a .dwp, unknown to libdw 0.188
 };
 
 struct ModuleStatus {

@@ -22,6 +22,8 @@ constexpr MissingRow kMissing[] = {
      "--release"},
     {MissingReason::kNoDebugInfo, "no_debug_info", "no debug info: lines and inlined calls are unknown",
      kRebuild},
+    {MissingReason::kNoSplitUnits, "no_split_debug_info", "its .dwo files are missing or packed",
+     "CARGO_PROFILE_RELEASE_SPLIT_DEBUGINFO=off CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release"},
 };
 
 struct LostRow {

@@ -152,8 +152,9 @@ TEST(Symbols, WithoutItsSplitUnitsALineIsNotGuessed) {
   EXPECT_EQ(frames[0].function, "chain::outer(int)");
   EXPECT_EQ(frames[0].line, 0u);
   const auto status = status_after(module, {address});
-  EXPECT_EQ(status.reason, MissingReason::kNoDebugInfo);
-  EXPECT_EQ(status.detail, module.path + ": no debug info for 1 of 1 addresses, its .dwo files are missing");
+  EXPECT_EQ(status.reason, MissingReason::kNoSplitUnits);
+  EXPECT_EQ(status.detail,
+            module.path + ": no debug info for 1 of 1 addresses, its .dwo files are missing or packed");
 }
 
 TEST(Symbols, AStrippedFileSaysSo) {
