@@ -102,6 +102,11 @@ bool matches(const Path& path, const Request& request) {
   return true;
 }
 
+// Whether a return address lies in the agent: in its poll hook, where a walk has reached its root.
+bool is_own_code(uint64_t pc) {
+  return find_module(pc) == find_module(reinterpret_cast<uint64_t>(&start_capture));
+}
+
 // What a walk found, with the places where it must be found again.
 struct Recording {
   uint64_t pcs[segment::kMaxFrames + 1];
@@ -111,6 +116,7 @@ struct Recording {
   uint32_t fp_count = 0;
   uint64_t end_pc = 0;
   bool memoizable = true;
+  bool root_is_over = false;
   uint16_t flags = 0;
 };
 
@@ -193,6 +199,11 @@ void record_walk(ThreadContext& context, const Request& request, Scratch& scratc
   out.count = static_cast<uint32_t>(walk.count);
   if (walk.end == WalkEnd::kFull) out.flags |= segment::kTruncated;
   const bool complete = walk.end == (request.has_root ? WalkEnd::kRoot : WalkEnd::kOutermost);
+  // A walk that passes the root's address, but not from the hook that has set it: that poll was left by a
+  // panic.
+  out.root_is_over = complete && request.has_root &&
+                     (walk.count == 0 || !is_own_code(word_at(scratch.frames[walk.count - 1].cfa, -8)));
+  if (out.root_is_over) return;
   if (!complete && walk.end != WalkEnd::kFull) {
     out.flags |= segment::kIncomplete;
     g_segment.count_loss(segment::kUnwindFailed);
@@ -266,7 +277,7 @@ void remember(const Request& request, Site* site, const Recording& recording, St
 }
 
 __attribute__((noinline)) StackEntry* walk_and_remember(ThreadContext& context, const Request& request,
-                                                        Site* site) {
+                                                        Site* site, bool& root_is_over) {
   const ErrnoKeeper errno_keeper;
   const ScratchLease lease;
   Scratch* scratch = lease.get();
@@ -276,6 +287,8 @@ __attribute__((noinline)) StackEntry* walk_and_remember(ThreadContext& context, 
   }
   record_walk(context, request, *scratch);
   const Recording& recording = scratch->recording;
+  root_is_over = recording.root_is_over;
+  if (root_is_over) return nullptr;
   StackEntry* stack = intern_stack({recording.pcs, recording.count}, recording.flags);
   if (stack == nullptr) return nullptr;
   if (recording.memoizable) remember(request, site, recording, stack);
@@ -293,19 +306,24 @@ bool start_capture() {
 
 StackEntry* capture(const HookGuard& guard, const LeafSite& leaf_site) {
   ThreadContext& context = guard.context();
-  Request request{leaf_site.caller_sp, leaf_site.return_address, 0, 0, context.frame != nullptr};
-  request.root = request.has_root ? context.frame->root : context.stack_anchor;
-  request.distance = request.root - request.caller_sp;
-  Site* site = nullptr;
-  if (request.distance <= kMaxDistance) [[likely]] {
-    site = find_site(site_bucket(request).load(std::memory_order_acquire), request);
-    if (site != nullptr) [[likely]] {
-      for (Path* path = path_bucket(request, site).load(std::memory_order_acquire); path != nullptr;
-           path = path->next)
-        if (matches(*path, request)) return path->stack;
+  for (;;) {
+    Request request{leaf_site.caller_sp, leaf_site.return_address, 0, 0, context.frame != nullptr};
+    request.root = request.has_root ? context.frame->root : context.stack_anchor;
+    request.distance = request.root - request.caller_sp;
+    Site* site = nullptr;
+    if (request.distance <= kMaxDistance) [[likely]] {
+      site = find_site(site_bucket(request).load(std::memory_order_acquire), request);
+      if (site != nullptr) [[likely]] {
+        for (Path* path = path_bucket(request, site).load(std::memory_order_acquire); path != nullptr;
+             path = path->next)
+          if (matches(*path, request)) return path->stack;
+      }
     }
+    bool root_is_over = false;
+    StackEntry* stack = walk_and_remember(context, request, site, root_is_over);
+    if (!root_is_over) return stack;
+    abandon_polls(guard, request.root + 1);
   }
-  return walk_and_remember(context, request, site);
 }
 
 }  // namespace asynctrace::agent

@@ -27,7 +27,8 @@ struct LeafSite {
 
 bool start_capture();
 
-// Null: no room for a new stack (counted).
+// Null: no room for a new stack (counted). Ends polls that were left by a panic where the walk finds them so:
+// look at the context's frame only afterwards.
 StackEntry* capture(const HookGuard& guard, const LeafSite& site);
 
 }  // namespace asynctrace::agent

@@ -91,9 +91,9 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
 // Records the leaf; the words to hand out are `words` themselves or their wrapping.
 Words wrap(const HookGuard& guard, Words words, const Cloned& cloned, const LeafSite& site) {
   drop_dead_frames(guard, site.caller_sp);
+  StackEntry* stack = capture(guard, site);
   LeafOwner owner;
   if (!find_owner(guard, cloned, owner)) return words;
-  StackEntry* stack = capture(guard, site);
   const uint32_t stack_number = stack != nullptr ? stack->number : segment::kNoStack;
   if (stack != nullptr && wants_original(guard, owner, *stack)) {
     renew_inexact_leaf(guard, owner, stack_number);
