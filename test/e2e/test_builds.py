@@ -80,11 +80,20 @@ def test_the_builds_are_what_they_are_called(quick):
         assert shared_task_functions(ways[way]) > shared_task_functions(plain) + 50
 
 
-def test_debug_info_in_gnu_compressed_sections(tmp_path):
-    """.zdebug_*, as linkers made them before the ELF standard had a flag for it."""
+@pytest.mark.parametrize(
+    "option, section, is_there",
+    [
+        # As linkers compressed before the ELF standard had a flag for it.
+        ("--compress-debug-sections=zlib-gnu", ".zdebug_info", True),
+        # As clang leaves them out.
+        ("--remove-section=.debug_aranges", ".debug_aranges", False),
+    ],
+)
+def test_other_forms_of_debug_info(tmp_path, option, section, is_there):
     path = tmp_path / "leaves"
-    objcopy("--compress-debug-sections=zlib-gnu", program("leaves"), path)
-    assert ".zdebug_info" in sections(path)
+    assert (section in sections(program("leaves"))) != is_there
+    objcopy(option, program("leaves"), path)
+    assert (section in sections(path)) == is_there
     check_exact(*dump_of(path, "current", tmp_path / "segments"))
 
 
