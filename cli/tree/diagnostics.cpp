@@ -1,6 +1,7 @@
 #include "cli/tree/diagnostics.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -56,8 +57,10 @@ std::vector<size_t> frames_without_line(const Report& report) {
 }
 
 bool is_system(const Module& module) {
-  return module.path.starts_with("/lib/") || module.path.starts_with("/lib64/") ||
-         module.path.starts_with("/usr/lib/") || module.path.starts_with("[");
+  // A library found through $ORIGIN comes with dots in its path.
+  const std::string path = std::filesystem::path(module.path).lexically_normal().string();
+  return path.starts_with("/lib/") || path.starts_with("/lib64/") || path.starts_with("/usr/lib/") ||
+         path.starts_with("[");
 }
 
 void add_missing(Report& report) {
