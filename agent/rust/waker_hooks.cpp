@@ -126,6 +126,11 @@ void note_wake(const HookGuard& guard, LeafEntry& entry) {
   mark_woken(entry.task, entry.task_id);
 }
 
+// What the runtime schedules from here on was not woken by note_wake().
+void forget_waking() {
+  if (t_context != nullptr) t_context->waking = 0;
+}
+
 // Its last waker is gone. Not tracing any more: the record is not used again.
 void release(const HookGuard& guard, bool tracing, LeafEntry& entry, bool dropped) {
   if (tracing) end_leaf(guard, leaf_number(entry), dropped);
@@ -150,6 +155,7 @@ void wrapped_wake_by_ref(const void* data) {
   }
   const Original waker = original(entry);
   waker.vtable->wake_by_ref(waker.data);
+  forget_waking();
 }
 
 void wrapped_drop(const void* data) {
@@ -179,6 +185,7 @@ void wrapped_wake(const void* data) {
     release(guard, false, entry, false);
   }
   waker.vtable->wake(waker.data);
+  forget_waking();
 }
 
 }  // namespace
