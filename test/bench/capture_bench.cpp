@@ -83,6 +83,7 @@ __attribute__((noinline)) uint64_t capture_along_frame_pointers() {
 // The walks of the others go on to the start of the thread; they are told to stop after as many frames.
 __attribute__((noinline)) void run_as_root(void (*run_below)(int, Loop&), Loop& loop) {
   Frame frame{};
+  frame.root = reinterpret_cast<uintptr_t>(&frame);
   if (t_context != nullptr) t_context->frame = &frame;
   run_below(g_frames, loop);
   if (t_context != nullptr) t_context->frame = nullptr;
