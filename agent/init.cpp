@@ -20,10 +20,18 @@
 namespace asynctrace::agent {
 namespace {
 
+// The loader would give us the program's copy, and what we do to ours must not happen to it.
+bool uses_libunwind() {
+  for (const LoadedModule& module : modules())
+    if (strstr(module.path, "/libunwind.so") != nullptr) return true;
+  return false;
+}
+
 // A null reason means success.
 const char* start() {
   static char reason[59];
   if (!start_live_page()) return "the kernel has no MADV_WIPEONFORK (Linux 4.14)";
+  if (uses_libunwind()) return "the program itself uses libunwind, which we would change";
   if (!start_unwinder()) return "libunwind.so.8 cannot be loaded: install libunwind8";
   if (!g_segment.create(g_config)) {
     snprintf(reason, sizeof(reason), "no segment file: %s", strerrordesc_np(errno));
@@ -51,8 +59,12 @@ __attribute__((constructor)) void construct() {
     return;
   if (!start_modules() || !find_tables()) return report_in(g_config, ReportStatus::kNoRuntime);
   const char* reason = start();
-  if (reason != nullptr) report_in(g_config, ReportStatus::kOff, reason);
-  else report_in(g_config, ReportStatus::kTracing);
+  if (reason != nullptr) {
+    g_live = nullptr;  // else the next hook would take this for a forked child
+    report_in(g_config, ReportStatus::kOff, reason);
+  } else {
+    report_in(g_config, ReportStatus::kTracing);
+  }
 }
 
 __attribute__((destructor)) void destruct() {

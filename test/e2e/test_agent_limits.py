@@ -62,6 +62,15 @@ def test_a_directory_that_cannot_be_used(directory, where):
         assert not list(directory.glob("**/*.atrace"))
 
 
+def test_a_program_that_uses_libunwind_itself_is_left_alone(directory):
+    """Its copy would be ours as well, and ours is changed."""
+    env = environment(directory)
+    env["LD_PRELOAD"] = f"libunwind.so.8 {env['LD_PRELOAD']}"
+    result = run([program("waiters"), 2000], env)
+    assert result.returncode == 0 and "READY" in result.stdout
+    assert not list(directory.iterdir())
+
+
 # A thousand tasks take some 200 KiB.
 @pytest.mark.parametrize("tasks", [1000, 60_000])
 def test_a_full_file_system_is_a_counted_loss(directory, tasks):
