@@ -99,7 +99,7 @@ uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t sta
   if (ended.task_id == owner.task_id && ended.stack == stack && ended.poll == owner.poll)
     entry.since = ended.since;
   entry.wakers.store(1, std::memory_order_relaxed);
-  context.begun = {owner.task_id, entry.registered, entry.since, leaf, stack, owner.poll};
+  context.begun = {owner.task_id, entry.since, leaf, stack, owner.poll};
   context.ended.task_id = 0;
   publish(leaf);
   return leaf;
@@ -125,7 +125,7 @@ void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped) {
     const RecentLeaf& begun = context.begun;
     if (begun.task_id == entry.task_id && begun.stack == entry.stack && begun.poll == frame->poll)
       inherit_since(begun, since);
-    else context.ended = {entry.task_id, entry.registered, since, leaf, entry.stack, frame->poll};
+    else context.ended = {entry.task_id, since, leaf, entry.stack, frame->poll};
   }
   entry.wakers.store(0, std::memory_order_relaxed);
   g_pool.give(context.leaves, leaf);

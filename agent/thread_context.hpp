@@ -35,7 +35,6 @@ struct Frame {
 // both, in either order, and then keeps its waiting time.
 struct RecentLeaf {
   uint64_t task_id;
-  uint64_t registered;
   uint64_t since;
   uint32_t leaf;
   uint32_t stack;

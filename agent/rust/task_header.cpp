@@ -24,8 +24,7 @@ void learn_layout(WakerTable& table, const void* header) {
 
 }  // namespace
 
-// By the runtime's own waker functions where the layout is not known (they may trace), else by the count
-// alone.
+// By the count alone: the runtime's own waker functions may trace.
 WakerTable* hold_task(const PollFunction& function, void* header) {
   const uint16_t number = function.waker_table.load(std::memory_order_relaxed);
   if (number == kNoTable) return nullptr;
