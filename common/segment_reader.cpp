@@ -41,7 +41,7 @@ constexpr uint32_t kSmallest[kSectionCount] = {1,
 
 const char* describe(SegmentFault fault) {
   switch (fault) {
-    case SegmentFault::kTooShort: return "too short to be a segment file";
+    case SegmentFault::kTooShort: return "too short to be a segment file (or its creation was cut short)";
     case SegmentFault::kNotASegment: return "not a segment file (or its creation was cut short)";
     case SegmentFault::kNewerVersion: return "written by a newer version of the agent";
     case SegmentFault::kBadLayout: return "damaged: its sections do not fit into the file";
