@@ -1,10 +1,7 @@
 #include "cli/commands/command_line.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <cstdlib>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,21 +12,15 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/commands/commands.hpp"
+#include "cli/commands/flags.hpp"
 #include "cli/commands/messages.hpp"
 #include "cli/commands/version.hpp"
-#include "cli/render/duration.hpp"
 
 namespace asynctrace {
 namespace {
 
 constexpr int kUsage = 2;
 constexpr int kOwnFailure = 125;
-
-std::string variable_for(std::string_view flag) {
-  std::string name = "ASYNCTRACE_";
-  for (char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return name;
-}
 
 // CLI11 lets the file win over the environment; we promise the reverse.
 class EnvironmentFirst : public CLI::ConfigTOML {
@@ -43,165 +34,6 @@ class EnvironmentFirst : public CLI::ConfigTOML {
     return items;
   }
 };
-
-// CLI11 knows nothing of run's command and of dump's free arguments, and shows more of an option than helps.
-class VerbHelp : public CLI::Formatter {
- public:
-  explicit VerbHelp(std::string usage) : usage_(std::move(usage)) {}
-  std::string make_usage(const CLI::App*, std::string) const override { return "Usage: " + usage_ + "\n"; }
-  std::string make_option_opts(const CLI::Option* option) const override {
-    std::string type = option->get_type_name();
-    return type.empty() ? "" : " " + type.substr(0, type.find(':'));
-  }
-
- private:
-  std::string usage_;
-};
-
-CLI::Option* with_variable(CLI::Option* option) {
-  return option->envname(variable_for(option->get_lnames().at(0)));
-}
-
-template <typename Duration>
-void add_duration(CLI::App& verb, const std::string& flag, Duration& value, const std::string& help) {
-  auto parse = [&value, flag](const std::string& text) {
-    auto parsed = parse_duration(text);
-    if (!parsed) throw CLI::ValidationError(flag, parsed.error().message);
-    if (parsed->count() <= 0 && flag != "--kill-after") throw CLI::ValidationError(flag, "must be above 0");
-    value = *parsed;
-  };
-  with_variable(verb.add_option_function<std::string>(flag, parse, help)->type_name("TIME"));
-}
-
-template <typename Enum>
-CLI::Option* add_choice(CLI::App& app, const std::string& flag, Enum& value,
-                        const std::map<std::string, Enum>& names, const std::string& help) {
-  std::string type;
-  for (const auto& [name, choice] : names) type += (type.empty() ? "" : "|") + name;
-  auto parse = [&value, names, flag, type](const std::string& text) {
-    auto found = names.find(text);
-    if (found == names.end()) throw CLI::ValidationError(flag, fmt::format("{}: not one of {}", text, type));
-    value = found->second;
-  };
-  return app.add_option_function<std::string>(flag, parse, help)->type_name(type);
-}
-
-const std::map<std::string, bool> kFollow = {{"all", true}, {"none", false}};
-constexpr const char* kFollowHelp = "Trace child processes as well";
-constexpr const char* kOutputHelp = "Keep the segment file as FILE; %e is the program's name, %p its pid";
-
-void add_frames(CLI::App& verb, DumpForm& form) {
-  with_variable(add_choice<FrameView>(verb, "--frames", form.frames,
-                                      {{"user", FrameView::kUser}, {"all", FrameView::kAll}},
-                                      "Show the program's own frames, or every frame"));
-}
-
-void add_form(CLI::App& verb, DumpForm& form) {
-  with_variable(add_choice<DumpFormat>(
-      verb, "--format", form.format,
-      {{"text", DumpFormat::kText}, {"json", DumpFormat::kJson}, {"jsonl", DumpFormat::kJsonl}},
-      "Form of a dump"));
-  add_frames(verb, form);
-  with_variable(verb.add_flag("--all", form.all, "Show every trace and every task id, also on a terminal"));
-  with_variable(add_choice<ColourMode>(
-      verb, "--color", form.colour,
-      {{"auto", ColourMode::kAuto}, {"always", ColourMode::kAlways}, {"never", ColourMode::kNever}},
-      "Colour the text"));
-}
-
-void add_run(CLI::App& verb, RunOptions& options) {
-  verb.formatter(std::make_shared<VerbHelp>("asynctrace run [OPTIONS] [--] COMMAND [ARGUMENTS...]"));
-  verb.footer(
-      "Exit code: the command's own; 128+N if signal N killed it; 124 after --timeout; 125 if asynctrace\n"
-      "failed; 126, 127 if the command cannot be executed or found.\n\n"
-      "Examples:\n"
-      "  asynctrace run ./server --port 80                 Ctrl-\\ shows what its tasks wait for\n"
-      "  asynctrace run --dump-after 10s ./server          one dump, 10 s after the start\n"
-      "  asynctrace run --timeout 5m -- cargo test         a hung test prints its tasks and ends\n"
-      "  asynctrace run -o app.atrace ./app                keep the record for `asynctrace dump`\n");
-  add_form(verb, options.form);
-  with_variable(
-      verb.add_flag("-q,--quiet", options.quiet, "Do not print the line with the pid at the start"));
-  with_variable(verb.add_option("-o,--output", options.output, kOutputHelp)->type_name("FILE"));
-  with_variable(verb.add_option("--dump-file", options.dump_file, "Write dumps to FILE, not to stderr")
-                    ->type_name("FILE"));
-  add_duration(verb, "--dump-after", options.dump_after, "Dump once, so long after the start");
-  add_duration(verb, "--dump-every", options.dump_every, "Dump again and again");
-  add_duration(verb, "--timeout", options.timeout, "Dump, then end the command and all its children");
-  add_duration(verb, "--kill-after", options.kill_after,
-               "From --timeout's SIGTERM to its SIGKILL (default 10s)");
-  with_variable(verb.add_option("--max-size", options.max_size,
-                                "Limit of one segment file, which is sparse (default 512M)")
-                    ->transform(CLI::AsSizeValue(false))
-                    ->type_name("SIZE"));
-  with_variable(add_choice(verb, "--follow", options.follow, kFollow, kFollowHelp));
-  with_variable(add_choice<bool>(verb, "--quit-key", options.quit_key, {{"on", true}, {"off", false}},
-                                 "Ctrl-\\ dumps; off: it reaches the command untouched"));
-}
-
-void add_dump(CLI::App& verb, DumpOptions& options) {
-  verb.formatter(std::make_shared<VerbHelp>("asynctrace dump [OPTIONS] [PID | FILE]..."));
-  verb.footer(
-      "Without an argument: the only traced process that is running. Reading changes nothing in the "
-      "process.\n\n"
-      "Examples:\n"
-      "  asynctrace dump 4242\n"
-      "  asynctrace dump --format json 4242 | jq '.groups[0]'\n"
-      "  asynctrace dump app.atrace                        after the process is dead\n");
-  verb.add_option("-p,--pid", options.targets, "The same as PID")->type_name("PID");
-  verb.allow_extras();
-  add_form(verb, options.form);
-}
-
-void add_export(CLI::App& verb, ExportOptions& options) {
-  verb.formatter(std::make_shared<VerbHelp>("asynctrace export [OPTIONS] [PID | FILE]"));
-  verb.footer(
-      "Without an argument: the only traced process that is running.\n\n"
-      "Examples:\n"
-      "  asynctrace export 4242 | flamegraph.pl --countname tasks > waiting.svg\n"
-      "  asynctrace export --format json -o app.json app.atrace\n");
-  verb.allow_extras();
-  // Not of the environment, where the same names are about dumps and segments.
-  add_choice<DumpFormat>(verb, "--format", options.form.format,
-                         {{"folded", DumpFormat::kFolded}, {"json", DumpFormat::kJson}},
-                         "Collapsed stacks with the number of tasks that wait there, or the JSON of a dump "
-                         "(default folded)");
-  add_frames(verb, options.form);
-  verb.add_option("-o,--output", options.output, "Write to FILE, which is replaced once all is written")
-      ->type_name("FILE");
-}
-
-void add_ps(CLI::App& verb, PsOptions& options) {
-  verb.formatter(std::make_shared<VerbHelp>("asynctrace ps [--prune [--keep N]]"));
-  verb.footer(
-      "STATE: running; exec'ed, the process runs another program now; exited; ended, without its exit "
-      "handlers\n"
-      "(killed, crashed or by _exit).\n\n"
-      "Example:\n"
-      "  asynctrace ps --prune --keep 5                    remove all files of dead processes but the newest "
-      "5\n");
-  CLI::Option* prune = verb.add_flag("--prune", options.prune, "Remove the files of processes that are gone");
-  verb.add_option("--keep", options.keep, "With --prune: leave the newest N")->needs(prune)->type_name("N");
-}
-
-void add_env(CLI::App& verb, EnvOptions& options) {
-  verb.formatter(std::make_shared<VerbHelp>("asynctrace env [OPTIONS]"));
-  verb.footer(
-      "Examples:\n"
-      "  eval \"$(asynctrace env)\"; ./server &\n"
-      "  asynctrace env --format=systemd > /etc/systemd/system/shop.service.d/asynctrace.conf\n");
-  add_choice<EnvFormat>(verb, "--format", options.format,
-                        {{"shell", EnvFormat::kShell},
-                         {"systemd", EnvFormat::kSystemd},
-                         {"docker", EnvFormat::kDocker},
-                         {"kubernetes", EnvFormat::kKubernetes}},
-                        "For whom (default shell)");
-  verb.add_option("-o,--output", options.output, kOutputHelp)->type_name("FILE");
-  verb.add_option("--max-size", options.max_size, "Limit of one segment file")
-      ->transform(CLI::AsSizeValue(false))
-      ->type_name("SIZE");
-  add_choice(verb, "--follow", options.follow, kFollow, kFollowHelp);
-}
 
 // CLI11 would look for options in the command's own arguments and split words in brackets, so they never get
 // there: everything from the first word of run's that is no option on is cut off `arguments`.

@@ -1,0 +1,35 @@
+#include "cli/commands/flags.hpp"
+
+namespace asynctrace {
+
+void add_dump(CLI::App& verb, DumpOptions& options) {
+  describe(verb, "asynctrace dump [OPTIONS] [PID | FILE]...",
+           "Without an argument: the only traced process that is running. Reading changes nothing in the "
+           "process.\n\n"
+           "Examples:\n"
+           "  asynctrace dump 4242\n"
+           "  asynctrace dump --format json 4242 | jq '.groups[0]'\n"
+           "  asynctrace dump app.atrace                        after the process is dead\n");
+  verb.add_option("-p,--pid", options.targets, "The same as PID")->type_name("PID");
+  verb.allow_extras();
+  add_form(verb, options.form);
+}
+
+void add_export(CLI::App& verb, ExportOptions& options) {
+  describe(verb, "asynctrace export [OPTIONS] [PID | FILE]",
+           "Without an argument: the only traced process that is running.\n\n"
+           "Examples:\n"
+           "  asynctrace export 4242 | flamegraph.pl --countname tasks > waiting.svg\n"
+           "  asynctrace export --format json -o app.json app.atrace\n");
+  verb.allow_extras();
+  // Not of the environment, where the same names are about dumps and segments.
+  add_choice<DumpFormat>(verb, "--format", options.form.format,
+                         {{"folded", DumpFormat::kFolded}, {"json", DumpFormat::kJson}},
+                         "Collapsed stacks with the number of tasks that wait there, or the JSON of a dump "
+                         "(default folded)");
+  add_frames(verb, options.form);
+  verb.add_option("-o,--output", options.output, "Write to FILE, which is replaced once all is written")
+      ->type_name("FILE");
+}
+
+}  // namespace asynctrace

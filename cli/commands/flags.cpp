@@ -1,0 +1,59 @@
+#include "cli/commands/flags.hpp"
+
+#include <cctype>
+#include <memory>
+
+namespace asynctrace {
+namespace {
+
+// CLI11 knows nothing of run's command and of dump's free arguments, and shows more of an option than helps.
+class VerbHelp : public CLI::Formatter {
+ public:
+  explicit VerbHelp(std::string usage) : usage_(std::move(usage)) {}
+  std::string make_usage(const CLI::App*, std::string) const override { return "Usage: " + usage_ + "\n"; }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string type = option->get_type_name();
+    return type.empty() ? "" : " " + type.substr(0, type.find(':'));
+  }
+
+ private:
+  std::string usage_;
+};
+
+}  // namespace
+
+std::string variable_for(std::string_view flag) {
+  std::string name = "ASYNCTRACE_";
+  for (char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+CLI::Option* with_variable(CLI::Option* option) {
+  return option->envname(variable_for(option->get_lnames().at(0)));
+}
+
+void describe(CLI::App& verb, const std::string& usage, const std::string& footer) {
+  verb.formatter(std::make_shared<VerbHelp>(usage));
+  verb.footer(footer);
+}
+
+void add_frames(CLI::App& verb, DumpForm& form) {
+  with_variable(add_choice<FrameView>(verb, "--frames", form.frames,
+                                      {{"user", FrameView::kUser}, {"all", FrameView::kAll}},
+                                      "Show the program's own frames, or every frame"));
+}
+
+void add_form(CLI::App& verb, DumpForm& form) {
+  with_variable(add_choice<DumpFormat>(
+      verb, "--format", form.format,
+      {{"text", DumpFormat::kText}, {"json", DumpFormat::kJson}, {"jsonl", DumpFormat::kJsonl}},
+      "Form of a dump"));
+  add_frames(verb, form);
+  with_variable(verb.add_flag("--all", form.all, "Show every trace and every task id, also on a terminal"));
+  with_variable(add_choice<ColourMode>(
+      verb, "--color", form.colour,
+      {{"auto", ColourMode::kAuto}, {"always", ColourMode::kAlways}, {"never", ColourMode::kNever}},
+      "Colour the text"));
+}
+
+}  // namespace asynctrace

@@ -1,0 +1,33 @@
+#include "cli/commands/flags.hpp"
+
+namespace asynctrace {
+
+void add_run(CLI::App& verb, RunOptions& options) {
+  describe(
+      verb, "asynctrace run [OPTIONS] [--] COMMAND [ARGUMENTS...]",
+      "Exit code: the command's own; 128+N if signal N killed it; 124 after --timeout; 125 if asynctrace\n"
+      "failed; 126, 127 if the command cannot be executed or found.\n\n"
+      "Examples:\n"
+      "  asynctrace run ./server --port 80                 Ctrl-\\ shows what its tasks wait for\n"
+      "  asynctrace run --dump-after 10s ./server          one dump, 10 s after the start\n"
+      "  asynctrace run --timeout 5m -- cargo test         a hung test prints its tasks and ends\n"
+      "  asynctrace run -o app.atrace ./app                keep the record for `asynctrace dump`\n");
+  add_form(verb, options.form);
+  with_variable(
+      verb.add_flag("-q,--quiet", options.quiet, "Do not print the line with the pid at the start"));
+  with_variable(verb.add_option("-o,--output", options.output, kOutputHelp)->type_name("FILE"));
+  with_variable(verb.add_option("--dump-file", options.dump_file, "Write dumps to FILE, not to stderr")
+                    ->type_name("FILE"));
+  add_duration(verb, "--dump-after", options.dump_after, "Dump once, so long after the start");
+  add_duration(verb, "--dump-every", options.dump_every, "Dump again and again");
+  add_duration(verb, "--timeout", options.timeout, "Dump, then end the command and all its children");
+  add_duration(verb, "--kill-after", options.kill_after,
+               "From --timeout's SIGTERM to its SIGKILL (default 10s)");
+  with_variable(add_size(verb, "--max-size", options.max_size,
+                         "Limit of one segment file, which is sparse (default 512M)"));
+  with_variable(add_choice(verb, "--follow", options.follow, kFollow, kFollowHelp));
+  with_variable(add_choice<bool>(verb, "--quit-key", options.quit_key, {{"on", true}, {"off", false}},
+                                 "Ctrl-\\ dumps; off: it reaches the command untouched"));
+}
+
+}  // namespace asynctrace
