@@ -1,0 +1,121 @@
+#include "cli/native/native_stack.hpp"
+
+#include <fcntl.h>
+#include <cstring>
+#include <memory>
+
+#include <elfutils/libdwfl.h>
+#include <fmt/format.h>
+
+#include "cli/process/file_descriptor.hpp"
+
+namespace asynctrace {
+namespace {
+
+struct EndDwfl {
+  void operator()(Dwfl* dwfl) const { dwfl_end(dwfl); }
+};
+using DwflHandle = std::unique_ptr<Dwfl, EndDwfl>;
+
+struct EndElf {
+  void operator()(Elf* elf) const { elf_end(elf); }
+};
+
+// Unwind tables are in the loaded files themselves; a search for debug info could go to the network.
+int no_debug_info(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*, GElf_Word,
+                  char**) {
+  return -1;
+}
+
+// As the process itself sees the path: it may live in another mount namespace.
+int find_elf_of_process(Dwfl_Module* module, void** pid, const char* name, Dwarf_Addr base, char** file_name,
+                        Elf** elf) {
+  if (name[0] == '/' && *pid != nullptr) {
+    const std::string path = fmt::format("/proc/{}/root{}", *static_cast<const pid_t*>(*pid), name);
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0) {
+      *file_name = ::strdup(path.c_str());
+      return fd;
+    }
+  }
+  return dwfl_linux_proc_find_elf(module, pid, name, base, file_name, elf);
+}
+
+// The files that a core file names have been opened, if they are the same, before anyone asks.
+int no_other_file(Dwfl_Module*, void**, const char*, Dwarf_Addr, char**, Elf**) {
+  return -1;
+}
+
+constexpr Dwfl_Callbacks kProcessCallbacks = {find_elf_of_process, no_debug_info, nullptr, nullptr};
+constexpr Dwfl_Callbacks kCoreCallbacks = {no_other_file, no_debug_info, nullptr, nullptr};
+
+tl::unexpected<Error> failed(const std::string& what) {
+  const char* reason = dwfl_errmsg(-1);
+  return fail(fmt::format("{}: {}", what, reason != nullptr ? reason : "no frame"));
+}
+
+int add_frame(Dwfl_Frame* frame, void* argument) {
+  auto& pcs = *static_cast<std::vector<uint64_t>*>(argument);
+  Dwarf_Addr pc = 0;
+  bool interrupted = false;
+  if (!dwfl_frame_pc(frame, &pc, &interrupted)) return DWARF_CB_ABORT;
+  pcs.push_back(interrupted ? pc + 1 : pc);
+  return pcs.size() < kMaxNativeFrames ? DWARF_CB_OK : DWARF_CB_ABORT;
+}
+
+// The result of the walk itself is no news: at the end of the tables it is an error.
+std::vector<uint64_t> frames_of(Dwfl* dwfl, pid_t tid) {
+  std::vector<uint64_t> pcs;
+  dwfl_getthread_frames(dwfl, tid, add_frame, &pcs);
+  return pcs;
+}
+
+int first_thread(Dwfl_Thread* thread, void* tid) {
+  *static_cast<pid_t*>(tid) = dwfl_thread_tid(thread);
+  return DWARF_CB_ABORT;
+}
+
+}  // namespace
+
+Result<std::vector<uint64_t>> native_stack_of_stopped_thread(pid_t pid, pid_t tid) {
+  const std::string what = fmt::format("stack of thread {} of process {}", tid, pid);
+  const DwflHandle dwfl(dwfl_begin(&kProcessCallbacks));
+  if (!dwfl) return failed(what);
+  if (const int error = dwfl_linux_proc_report(dwfl.get(), pid); error != 0)
+    return error > 0 ? fail(fmt::format("{}: {}", what, ::strerror(error))) : failed(what);
+  if (dwfl_report_end(dwfl.get(), nullptr, nullptr) != 0) return failed(what);
+  dwfl_getmodules(
+      dwfl.get(),
+      [](Dwfl_Module*, void** userdata, const char*, Dwarf_Addr, void* process) {
+        *userdata = process;
+        return int{DWARF_CB_OK};
+      },
+      &pid, 0);
+  if (const int error = dwfl_linux_proc_attach(dwfl.get(), pid, true); error != 0)
+    return error > 0 ? fail(fmt::format("{}: {}", what, ::strerror(error))) : failed(what);
+  std::vector<uint64_t> pcs = frames_of(dwfl.get(), tid);
+  if (pcs.empty()) return failed(what);
+  return pcs;
+}
+
+Result<CoreStack> native_stack_of_core(const std::string& core, const std::string& executable) {
+  const FileDescriptor file(::open(core.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) return fail(fmt::format("{}: {}", core, ::strerror(errno)));
+  elf_version(EV_CURRENT);
+  const std::unique_ptr<Elf, EndElf> elf(elf_begin(file.get(), ELF_C_READ_MMAP, nullptr));
+  if (!elf) return fail(fmt::format("{}: {}", core, elf_errmsg(-1)));
+  const DwflHandle dwfl(dwfl_begin(&kCoreCallbacks));
+  if (!dwfl || dwfl_core_file_report(dwfl.get(), elf.get(), executable.c_str()) < 0 ||
+      dwfl_report_end(dwfl.get(), nullptr, nullptr) != 0)
+    return failed(core);
+  CoreStack stack;
+  stack.pid = dwfl_core_file_attach(dwfl.get(), elf.get());
+  if (stack.pid < 0) return failed(core);
+  // The kernel writes the thread that it killed first.
+  dwfl_getthreads(dwfl.get(), first_thread, &stack.tid);
+  stack.pcs = frames_of(dwfl.get(), stack.tid);
+  if (stack.pcs.empty()) return failed(core);
+  return stack;
+}
+
+}  // namespace asynctrace
