@@ -79,16 +79,21 @@ pub fn wait_until_settled() -> Vec<Leaf> {
     ledger.leaves.clone()
 }
 
-/// Prints LEAF lines and READY once all is settled, then ends the program at the end of stdin. Does so on a
-/// thread of its own, because the main thread is stuck as well.
+/// Prints LEAF lines and READY once all is settled.
+pub fn report() {
+    let mut leaves = wait_until_settled();
+    leaves.sort();
+    for (file, line, kind) in leaves {
+        println!("LEAF {file}:{line} {kind}");
+    }
+    ready();
+}
+
+/// The same, and ends the program at the end of stdin, on a thread of its own, because the main thread is
+/// stuck as well.
 pub fn report_when_settled() {
     std::thread::spawn(|| {
-        let mut leaves = wait_until_settled();
-        leaves.sort();
-        for (file, line, kind) in leaves {
-            println!("LEAF {file}:{line} {kind}");
-        }
-        ready();
+        report();
         exit_at_end_of_stdin();
     });
 }
