@@ -6,19 +6,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <ext/stdio_filebuf.h>
-#include <filesystem>
 
 #include <fmt/format.h>
 
 #include "cli/commands/messages.hpp"
 #include "cli/commands/version.hpp"
-#include "cli/read_snapshot.hpp"
 #include "cli/render/folded.hpp"
 #include "cli/render/json.hpp"
 #include "cli/render/jsonl.hpp"
 #include "cli/render/text.hpp"
-#include "cli/symbols/symbolizer.hpp"
-#include "cli/tree/report.hpp"
 
 namespace asynctrace {
 namespace {
@@ -27,16 +23,6 @@ bool use_colour(ColourMode mode, bool terminal) {
   if (mode != ColourMode::kAuto) return mode == ColourMode::kAlways;
   const char* no_colour = std::getenv("NO_COLOR");
   return terminal && (no_colour == nullptr || *no_colour == '\0');
-}
-
-ProcessState state_of(Life life) {
-  switch (life) {
-    case Life::kRunning: return ProcessState::kRunning;
-    case Life::kExeced: return ProcessState::kExeced;
-    case Life::kExited: return ProcessState::kExited;
-    case Life::kEnded: break;
-  }
-  return ProcessState::kUnknown;
 }
 
 }  // namespace
@@ -78,22 +64,19 @@ void DumpOutput::render(const Report& report, const std::string& reason, std::os
   render_text(report, {colour_, form_.all, terminal_}, out);
 }
 
-Result<void> DumpOutput::write(const TracedProcess& process, const std::string& reason) {
-  auto snapshot =
-      read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
-  if (!snapshot) return tl::unexpected(snapshot.error());
-  Symbolizer symbolizer(snapshot->modules);
-  ReportOptions options{form_.frames, {}};
-  std::error_code error;
-  options.current_directory = std::filesystem::current_path(error).string();
-  Report report = build_report(*snapshot, symbolizer, options);
-
+Result<void> DumpOutput::write(const ProcessReport& process) {
   std::ostream out(buffer_.get());
-  render(report, process.life == Life::kRunning ? reason : "post-mortem", out);
+  render(process.report, process.reason, out);
   out.flush();
   if (!out)
     return fail(fmt::format("{}: the dump could not be written: {}", name_, std::strerror(errno)), "", 1);
   return {};
+}
+
+Result<void> DumpOutput::write(const TracedProcess& process, const std::string& reason) {
+  return read_report(process, report_options(form_), reason).and_then([this](const OwnedReport& read) {
+    return write(*read);
+  });
 }
 
 }  // namespace asynctrace

@@ -1,5 +1,4 @@
-// DumpOutput: where dumps go, and the way from a segment file to there: snapshot, symbols, report, and one of
-// the renderers.
+// DumpOutput: where dumps go, each through one of the renderers.
 #pragma once
 
 #include <memory>
@@ -8,6 +7,7 @@
 #include <string>
 
 #include "cli/commands/options.hpp"
+#include "cli/commands/process_report.hpp"
 #include "cli/error.hpp"
 #include "cli/process/traced_process.hpp"
 #include "cli/tree/report.hpp"
@@ -23,7 +23,8 @@ class DumpOutput {
   DumpOutput(DumpOutput&&) = default;
   ~DumpOutput();
 
-  // Reads and writes one process. `reason` as in the JSON contract; a dead process is always "post-mortem".
+  Result<void> write(const ProcessReport& process);
+  // Reads, then writes it. `reason` as read_report() has it.
   Result<void> write(const TracedProcess& process, const std::string& reason);
 
  private:

@@ -22,6 +22,7 @@ struct DumpForm {
   FrameView frames = FrameView::kUser;
   bool all = false;
   ColourMode colour = ColourMode::kAuto;
+  std::vector<SourcePrefix> source_prefixes = {};
 };
 
 struct RunOptions {

@@ -152,7 +152,7 @@ std::string JsonItems::frame(const ReportFrame& frame) const {
   const bool in_module = source.module && *source.module < modules.size();
   return written({{"function", text(frame.name)},
                   {"raw", text(source.raw)},
-                  {"file", text_or_null(source.file)},
+                  {"file", text_or_null(frame.file)},
                   {"line", source.line != 0 ? Json(source.line) : Json(nullptr)},
                   {"column", source.column != 0 ? Json(source.column) : Json(nullptr)},
                   {"module", in_module ? text(modules[*source.module].path) : Json(nullptr)},

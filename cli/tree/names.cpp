@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "cli/tree/source_paths.hpp"
+
 namespace asynctrace {
 namespace {
 
@@ -62,11 +64,8 @@ std::string_view file_name(std::string_view path) {
 constexpr std::string_view kCrateRoots[] = {"/usr/share/cargo/registry/", "/cargo/registry/src/",
                                             "/.cargo/registry/src/", "/git/checkouts/", "/vendor/"};
 
-std::string_view short_path(std::string_view file, std::string_view current_directory) {
-  if (!current_directory.empty() && file.size() > current_directory.size() + 1 &&
-      file.starts_with(current_directory) && file[current_directory.size()] == '/') {
-    return file.substr(current_directory.size() + 1);
-  }
+std::string_view short_path(std::string_view file, std::string_view root) {
+  if (const std::string_view relative = path_in(root, file); !relative.empty()) return relative;
   if (file.starts_with("/rustc/")) {
     const size_t hash_end = file.find('/', 7);
     return hash_end == std::string_view::npos ? file : file.substr(hash_end + 1);
@@ -139,9 +138,9 @@ std::string display_name(const Frame& frame, std::string_view module_path) {
   return fmt::format("{}{}", body->shown, name);
 }
 
-std::string display_position(const Frame& frame, std::string_view current_directory) {
-  if (frame.file.empty() || frame.line == 0) return {};
-  const std::string_view path = short_path(frame.file, current_directory);
+std::string display_position(const Frame& frame, std::string_view file, std::string_view root) {
+  if (file.empty() || frame.line == 0) return {};
+  const std::string_view path = short_path(file, root);
   if (frame.column == 0) return fmt::format("{}:{}", path, frame.line);
   return fmt::format("{}:{}:{}", path, frame.line, frame.column);
 }

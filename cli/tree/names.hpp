@@ -22,7 +22,7 @@ bool is_async_body(std::string_view debug_name);
 // even that is unknown.
 std::string display_name(const Frame& frame, std::string_view module_path);
 
-// "src/cart.rs:88:14"; "" where file or line are unknown.
-std::string display_position(const Frame& frame, std::string_view current_directory);
+// "src/cart.rs:88:14"; "" where file or line are unknown. `file`: the frame's, as it is called here.
+std::string display_position(const Frame& frame, std::string_view file, std::string_view root);
 
 }  // namespace asynctrace

@@ -12,6 +12,7 @@
 #include "cli/snapshot.hpp"
 #include "cli/symbols/symbolizer.hpp"
 #include "cli/tree/classify.hpp"
+#include "cli/tree/source_paths.hpp"
 
 namespace asynctrace {
 
@@ -20,8 +21,7 @@ enum class FrameView { kUser, kAll };
 
 struct ReportOptions {
   FrameView frames = FrameView::kUser;
-  // Paths below it are shown relative to it; empty: none are.
-  std::string current_directory;
+  SourcePaths sources = {};
 };
 
 struct ReportFrame {
@@ -29,6 +29,7 @@ struct ReportFrame {
   FrameClass frame_class = FrameClass::kUser;
   std::string name;      // "async fn shop::checkout"
   std::string position;  // "src/cart.rs:88:14"; "" if unknown
+  std::string file;      // where the reader finds it, see SourcePaths; "" if unknown
 };
 
 struct ReportStack {

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "cli/tree/names.hpp"
+#include "cli/tree/source_paths.hpp"
 #include "cli/tree/tree.hpp"
 
 namespace asynctrace {
@@ -71,8 +72,10 @@ uint32_t StackTable::add_frame(uint32_t frame) {
   const Frame& source = symbols_.frames()[frame];
   const bool in_module = source.module && *source.module < snapshot_.modules.size();
   const std::string_view module = in_module ? std::string_view(snapshot_.modules[*source.module].path) : "";
+  std::string file = map_source(source.file, options_.sources);
+  std::string position = display_position(source, file, options_.sources.root);
   report_.frames.push_back({frame, classify_frame(source, module), display_name(source, module),
-                            display_position(source, options_.current_directory)});
+                            std::move(position), std::move(file)});
   return entry->second;
 }
 

@@ -36,7 +36,7 @@ TEST(Names, UnknownFunctionIsAnAddress) {
 
 TEST(Names, PositionsAreShort) {
   const auto at = [](std::string file) {
-    return display_position(frame("f", std::move(file), 7, 3), "/home/me/shop");
+    return display_position(frame("f", "", 7, 3), file, "/home/me/shop");
   };
   EXPECT_EQ(at("/home/me/shop/lib/a.rs"), "lib/a.rs:7:3");
   EXPECT_EQ(at("/home/me/shopping/src/a.rs"), "src/a.rs:7:3");
@@ -46,9 +46,31 @@ TEST(Names, PositionsAreShort) {
             "hyper-0.14.19/src/x.rs:7:3");
   EXPECT_EQ(at("/rustc/5980/library/core/src/task/wake.rs"), "library/core/src/task/wake.rs:7:3");
   EXPECT_EQ(at("/elsewhere/a.rs"), "/elsewhere/a.rs:7:3");
-  EXPECT_EQ(display_position(frame("f", "/a/src/b.rs", 7), ""), "src/b.rs:7");
-  EXPECT_EQ(display_position(frame("f", "", 7), ""), "");
-  EXPECT_EQ(display_position(frame("f", "/a/src/b.rs", 0), ""), "");
+  EXPECT_EQ(display_position(frame("f", "", 7), "/a/src/b.rs", ""), "src/b.rs:7");
+  EXPECT_EQ(display_position(frame("f", "", 7), "", ""), "");
+  EXPECT_EQ(display_position(frame("f", "", 0), "/a/src/b.rs", ""), "");
+}
+
+TEST(SourcePaths, PrefixesAreReplacedByWholeComponents) {
+  const SourcePaths paths{{{"/build/shop/", "/home/me/shop"}, {"/build", "/other"}, {"/gone", ""}}, ""};
+  EXPECT_EQ(map_source("/build/shop/src/a.rs", paths), "/home/me/shop/src/a.rs");
+  EXPECT_EQ(map_source("/build/shopping/a.rs", paths), "/other/shopping/a.rs");
+  EXPECT_EQ(map_source("/build/./x/../shop/a.rs", paths), "/home/me/shop/a.rs");
+  EXPECT_EQ(map_source("/gone/src/a.rs", paths), "src/a.rs");
+  EXPECT_EQ(map_source("/elsewhere/a.rs", paths), "/elsewhere/a.rs");
+  EXPECT_EQ(map_source("src/a.rs", paths), "src/a.rs");
+  EXPECT_EQ(map_source("", paths), "");
+}
+
+TEST(SourcePaths, OnlyWhatLiesBelowTheRootIsRelative) {
+  EXPECT_EQ(path_in("/home/me/shop", "/home/me/shop/src/a.rs"), "src/a.rs");
+  EXPECT_EQ(path_in("/home/me/shop/", "/home/me/shop/src/a.rs"), "src/a.rs");
+  EXPECT_EQ(path_in("/", "/src/a.rs"), "src/a.rs");
+  EXPECT_EQ(path_in("/home/me/shop", "/home/me/shopping/a.rs"), "");
+  EXPECT_EQ(path_in("/home/me/shop", "/home/me/shop"), "");
+  EXPECT_EQ(path_in("/home/me/shop", "../a.rs"), "");
+  EXPECT_EQ(path_in("/home/me/shop", "src/a.rs"), "src/a.rs");
+  EXPECT_EQ(path_in("", "/src/a.rs"), "");
 }
 
 TEST(Names, GenericArgumentsAreNoPartOfAPath) {

@@ -222,7 +222,7 @@ TEST(Groups, TracesThatReadTheSameAreMerged) {
   program.task(1, {registered(one, 10)});
   program.task(2, {registered(other, 20)});
   EXPECT_EQ(build_report(program.snapshot, program.symbols).groups.size(), 1u);
-  EXPECT_EQ(build_report(program.snapshot, program.symbols, {FrameView::kAll, ""}).groups.size(), 2u);
+  EXPECT_EQ(build_report(program.snapshot, program.symbols, {FrameView::kAll, {}}).groups.size(), 2u);
 }
 
 TEST(Groups, InsideOldestFirstOutsideMostTasksFirst) {

@@ -1,0 +1,56 @@
+#include "cli/commands/process_report.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "cli/read_snapshot.hpp"
+
+namespace asynctrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+ProcessState state_of(Life life) {
+  switch (life) {
+    case Life::kRunning: return ProcessState::kRunning;
+    case Life::kExeced: return ProcessState::kExeced;
+    case Life::kExited: return ProcessState::kExited;
+    case Life::kEnded: break;
+  }
+  return ProcessState::kUnknown;
+}
+
+// Of the checkout: what the CI system says, else the directory with .git around the working directory, else
+// that directory itself.
+std::string source_root() {
+  std::error_code error;
+  for (const char* variable : {"GITHUB_WORKSPACE", "CI_PROJECT_DIR"}) {
+    const char* value = std::getenv(variable);
+    if (value == nullptr || *value != '/' || !fs::is_directory(value, error)) continue;
+    return fs::weakly_canonical(value, error).string();
+  }
+  const fs::path working = fs::current_path(error);
+  for (fs::path directory = working; directory.has_relative_path(); directory = directory.parent_path()) {
+    if (fs::exists(directory / ".git", error)) return directory.string();
+  }
+  return working.string();
+}
+
+}  // namespace
+
+Result<OwnedReport> read_report(const TracedProcess& process, const ReportOptions& options,
+                                std::string reason) {
+  auto snapshot =
+      read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
+  if (!snapshot) return tl::unexpected(snapshot.error());
+  if (process.life != Life::kRunning) reason = "post-mortem";
+  auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(reason));
+  result->report = build_report(result->snapshot, result->symbols, options);
+  return result;
+}
+
+ReportOptions report_options(const DumpForm& form) {
+  return {form.frames, {form.source_prefixes, source_root()}};
+}
+
+}  // namespace asynctrace
