@@ -37,10 +37,29 @@ void describe(CLI::App& verb, const std::string& usage, const std::string& foote
   verb.footer(footer);
 }
 
+CLI::Option* add_repeatable(CLI::App& verb, const std::string& flag,
+                            const std::function<void(const std::string&)>& add, const std::string& help) {
+  auto add_all = [add](const std::vector<std::string>& values) {
+    for (const std::string& value : values) add(value);
+  };
+  return with_variable(verb.add_option_function<std::vector<std::string>>(flag, add_all, help)
+                           ->delimiter(',')
+                           ->allow_extra_args(false));
+}
+
 void add_frames(CLI::App& verb, DumpForm& form) {
   with_variable(add_choice<FrameView>(verb, "--frames", form.frames,
                                       {{"user", FrameView::kUser}, {"all", FrameView::kAll}},
                                       "Show the program's own frames, or every frame"));
+  auto add_prefix = [&form](const std::string& text) {
+    const size_t at = text.find('=');
+    if (at == 0 || at == std::string::npos)
+      throw CLI::ValidationError("--source-prefix", text + ": is not OLD=NEW");
+    form.source_prefixes.push_back({text.substr(0, at), text.substr(at + 1)});
+  };
+  add_repeatable(verb, "--source-prefix", add_prefix,
+                 "Sources that were built below OLD are below NEW; may be given several times")
+      ->type_name("OLD=NEW");
 }
 
 void add_form(CLI::App& verb, DumpForm& form) {

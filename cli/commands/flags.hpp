@@ -3,10 +3,12 @@
 // over and which wins over the configuration file.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -47,6 +49,10 @@ CLI::Option* add_choice(CLI::App& app, const std::string& flag, Enum& value,
   return app.add_option_function<std::string>(flag, parse, help)->type_name(type);
 }
 
+// One value each time that it is given; or several, with commas between.
+CLI::Option* add_repeatable(CLI::App& verb, const std::string& flag,
+                            const std::function<void(const std::string&)>& add, const std::string& help);
+
 // A number of bytes, with a unit if need be.
 template <typename Size>
 CLI::Option* add_size(CLI::App& verb, const std::string& flag, Size& value, const std::string& help) {
@@ -58,6 +64,7 @@ inline constexpr const char* kFollowHelp = "Trace child processes as well";
 inline constexpr const char* kOutputHelp =
     "Keep the segment file as FILE; %e is the program's name, %p its pid";
 
+// What is shown of a trace.
 void add_frames(CLI::App& verb, DumpForm& form);
 void add_form(CLI::App& verb, DumpForm& form);
 

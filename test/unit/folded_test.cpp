@@ -11,7 +11,7 @@ namespace {
 
 std::string folded(Program& program, FrameView frames = FrameView::kUser) {
   std::ostringstream out;
-  render_folded(build_report(program.snapshot, program.symbols, {frames, ""}), out);
+  render_folded(build_report(program.snapshot, program.symbols, {frames, {}}), out);
   return out.str();
 }
 
