@@ -84,10 +84,11 @@ struct Spread {
 
 // One line of a drawn trace.
 struct Row {
-  std::string drawing;   // "│  └╼ "
-  size_t depth = 0;      // in its tree; a root's is 0
-  std::string text;      // a function, or a leaf in plain words
-  std::string position;  // "" for a leaf, and where unknown
+  std::string drawing;            // "│  └╼ "
+  size_t depth = 0;               // in its tree; a root's is 0
+  std::string text;               // a function, or a leaf in plain words
+  std::string position;           // "" for a leaf, and where unknown
+  std::optional<uint32_t> frame;  // index into Report::frames, of one of those it stands for
   bool is_user = false;
   bool is_leaf = false;
   size_t per_task = 1;  // equal leaves of one task that this row stands for

@@ -30,10 +30,12 @@ LeafKey leaf_key(const ReportLeaf& leaf, const Report& report) {
   return {leaf.stack, is_join ? leaf.waits_for_task.value_or(0) : 0, leaf.reason};
 }
 
-uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user, bool is_leaf) {
+uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user, bool is_leaf,
+                            std::optional<uint32_t> frame) {
   std::string label = fmt::format("{}\n{}\n{}", text, position, is_leaf ? 'l' : 'f');
   const auto [entry, is_new] = by_label_.try_emplace(label, static_cast<uint32_t>(interned_.size()));
-  if (is_new) interned_.push_back({std::move(label), std::move(text), std::move(position), is_user, is_leaf});
+  if (is_new)
+    interned_.push_back({std::move(label), std::move(text), std::move(position), is_user, is_leaf, frame});
   return entry->second;
 }
 
@@ -49,7 +51,8 @@ std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
       const ReportFrame& frame = report_.frames[index];
       if (view_ == FrameView::kUser && frame.frame_class != wanted) continue;
       names_itself |= frame.name == kind.text;
-      nodes.push_back(intern(frame.name, frame.position, frame.frame_class == FrameClass::kUser, false));
+      nodes.push_back(
+          intern(frame.name, frame.position, frame.frame_class == FrameClass::kUser, false, index));
     }
   }
   // A hand-written future is its own leaf: its name would only be repeated.
@@ -72,6 +75,7 @@ RowBuilder::Drawn RowBuilder::finish(const std::vector<SymbolTrace>& traces) {
     row.depth = line.depth;
     row.text = source.text;
     row.position = source.position;
+    row.frame = source.frame;
     row.is_user = source.is_user;
     row.is_leaf = line.traces > 0;
     row.per_task = std::max<size_t>(line.traces, 1);

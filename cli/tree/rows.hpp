@@ -41,9 +41,11 @@ class RowBuilder {
     std::string label;  // what sorts and tells rows apart
     std::string text, position;
     bool is_user, is_leaf;
+    std::optional<uint32_t> frame;
   };
   std::vector<uint32_t> path(const LeafKey& key);
-  uint32_t intern(std::string text, std::string position, bool is_user, bool is_leaf);
+  uint32_t intern(std::string text, std::string position, bool is_user, bool is_leaf,
+                  std::optional<uint32_t> frame = std::nullopt);
   Drawn finish(const std::vector<SymbolTrace>& traces);
 
   const Report& report_;
