@@ -8,6 +8,7 @@
 #include "agent/capture/unwinder.hpp"
 #include "agent/clock.hpp"
 #include "agent/config.hpp"
+#include "agent/crash.hpp"
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
 #include "agent/modules.hpp"
@@ -55,6 +56,7 @@ __attribute__((constructor)) void construct() {
   const ErrnoKeeper errno_keeper;
   g_config = read_config();
   start_poll_loop();
+  start_crash();
   if (!g_config.follow && g_config.run_pid != 0 && g_config.run_pid != static_cast<uint32_t>(getpid()))
     return;
   if (!start_modules() || !find_tables()) return report_in(g_config, ReportStatus::kNoRuntime);

@@ -29,7 +29,7 @@
 namespace asynctrace::segment {
 
 inline constexpr char kMagic[8] = {'A', 'T', 'R', 'A', 'C', 'E', '\n', '\x1a'};
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint64_t kPage = 4096;
 inline constexpr const char* kFileSuffix = ".atrace";
 inline constexpr const char* kAgentLibrary = "libasynctrace-agent.so";
@@ -104,6 +104,31 @@ enum class OffReason : uint32_t {
   kInternal = 3,    // a broken invariant
 };
 
+// The thread that brought the process down, where someone saw its stack: the agent for abort(), before the
+// real one runs; `asynctrace run` for any other signal, once it has reaped the process. `tid` is stored last,
+// with release. A program may survive abort() by leaving its handler with longjmp: what the agent wrote holds
+// as long as the thread's record still tells of the same poll.
+enum class CrashSource : uint32_t {
+  kNone = 0,
+  kAbort = 1,   // the agent, called in place of abort()
+  kTraced = 2,  // run --crash-stack, at the delivery of the signal
+  kCore = 3,    // run, from the core file
+};
+inline constexpr uint32_t kMaxCrashFrames = 256;
+struct Crash {
+  uint32_t tid;  // 0: nobody saw it
+  uint32_t signal;
+  CrashSource source;
+  uint32_t count;  // of pcs; 0: the stack could not be walked, kMaxCrashFrames: there may be more
+  // By kAbort only.
+  uint64_t at;          // ticks
+  uint64_t task;        // as in the thread's record
+  uint64_t poll_since;  // the same
+  // Innermost first, as return addresses: the instruction that is meant is the one before.
+  uint64_t pcs[kMaxCrashFrames];
+};
+static_assert(sizeof(Crash) == 40 + 8 * kMaxCrashFrames);
+
 struct Header {
   char magic[8];
   uint32_t version;
@@ -127,11 +152,13 @@ struct Header {
   uint64_t died_at_ns;  // 0: nobody saw it
   uint32_t wait_status;
   uint32_t reserved;
+  Crash crash;
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(offsetof(Header, clock) == 112);
 static_assert(offsetof(Header, sections) == 168);
 static_assert(offsetof(Header, counters) == 360);
+static_assert(offsetof(Header, crash) == 512);
 
 // A loaded ELF file. Complete before `used` counts it.
 struct Module {

@@ -7,10 +7,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
 
+#include "agent/capture/cfi.hpp"
 #include "agent/modules.hpp"
 #include "agent/patch.hpp"
 #include "common/segment.hpp"
@@ -23,6 +26,7 @@ struct Library {
   decltype(&unw_init_local) init;
   decltype(&unw_step) step;
   decltype(&unw_get_reg) get_register;
+  decltype(&unw_is_signal_frame) is_signal_frame;
   decltype(&unw_set_caching_policy) set_caching_policy;
   unw_addr_space_t* address_space;
 };
@@ -37,14 +41,25 @@ struct Bounds {
   uint64_t low;
   uint64_t high;
   uint64_t space;  // the registers that the walk starts from
+  bool unknown;    // where the stack lies; then the kernel is asked
 };
 thread_local Bounds t_walked_stack __attribute__((tls_model("initial-exec")));
+
+// Fails either way: with EFAULT where the memory cannot be read, else for what it asks. Seccomp filters leave
+// this call alone. Technique: Abseil's AddressIsReadable.
+bool kernel_can_read(uint64_t address) {
+  constexpr int kNoSuchAction = -1;
+  constexpr uint64_t kSignalSetSize = 8;
+  const auto* word = reinterpret_cast<const void*>(address & ~(kSignalSetSize - 1));
+  return syscall(SYS_rt_sigprocmask, kNoSuchAction, word, nullptr, kSignalSetSize) == 0 || errno != EFAULT;
+}
 
 // It asks by pages, and a page that begins before a known range may hold the first part of it.
 bool can_read(const void* memory) {
   const auto address = reinterpret_cast<uint64_t>(memory);
-  const uint64_t end_of_page = address | (segment::kPage - 1);
   const Bounds& stack = t_walked_stack;
+  if (stack.unknown) return kernel_can_read(address);
+  const uint64_t end_of_page = address | (segment::kPage - 1);
   return (end_of_page >= stack.low && address < stack.high) ||
          (end_of_page >= stack.space && address < stack.space + kUnwindSpace) ||
          find_module(address) != nullptr || find_module(end_of_page) != nullptr;
@@ -135,6 +150,23 @@ bool look_up(void* library, const char* name, F& function) {
   return function != nullptr;
 }
 
+// Whether the next step of the walk reads nothing but memory that is there. What libunwind finds by its
+// tables it reads unchecked; the rules that are not plain stay near the stack pointer.
+bool can_step(unw_cursor_t* cursor, uint64_t pc) {
+  unw_word_t sp = 0;
+  unw_word_t fp = 0;
+  g_library.get_register(cursor, UNW_REG_SP, &sp);
+  g_library.get_register(cursor, UNW_X86_64_RBP, &fp);
+  constexpr uint64_t kNear = 1024;  // what the kernel pushes for a signal, vector registers aside
+  if (!kernel_can_read(sp) || !kernel_can_read(sp + kNear)) return false;
+  const FrameRule rule = frame_rule(pc);
+  if (!rule.plain) return true;
+  const bool by_fp = rule.base == FrameRule::Base::kFramePointer;
+  const uint64_t cfa = (by_fp ? fp : sp) + static_cast<uint64_t>(rule.cfa_offset);
+  return kernel_can_read(cfa - 8) &&
+         (!rule.saves_frame_pointer || kernel_can_read(cfa + static_cast<uint64_t>(rule.saved_at)));
+}
+
 }  // namespace
 
 bool start_unwinder() {
@@ -146,6 +178,7 @@ bool start_unwinder() {
       look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_init_local), g_library.init) &&
       look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_step), g_library.step) &&
       look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_get_reg), g_library.get_register) &&
+      look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_is_signal_frame), g_library.is_signal_frame) &&
       look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_set_caching_policy), g_library.set_caching_policy) &&
       look_up(library, ASYNCTRACE_SYMBOL_NAME(unw_local_addr_space), g_library.address_space) &&
       dlinfo(library, RTLD_DI_LINKMAP, &map) == 0;
@@ -159,7 +192,7 @@ bool start_unwinder() {
 Walk walk_stack(void* space, uint64_t caller_sp, uint64_t root, uint64_t stack_end,
                 std::span<WalkedFrame> frames) {
   t_walked_stack = {reinterpret_cast<uint64_t>(__builtin_frame_address(0)), stack_end,
-                    reinterpret_cast<uint64_t>(space)};
+                    reinterpret_cast<uint64_t>(space), false};
   auto* context = static_cast<unw_context_t*>(space);
   auto* cursor = reinterpret_cast<unw_cursor_t*>(context + 1);
   if (g_library.get_context(context) != 0 || g_library.init(cursor, context) != 0)
@@ -191,6 +224,36 @@ Walk walk_stack(void* space, uint64_t caller_sp, uint64_t root, uint64_t stack_e
       frames[walk.count++] = {pc, sp};
     }
     if (sp >= caller_sp) pc = ip;  // below it lie the hook's own frames
+  }
+}
+
+Walk walk_registers(void* space, const CallerRegisters& registers, std::span<WalkedFrame> frames) {
+  t_walked_stack = {0, 0, 0, true};
+  auto* context = static_cast<unw_context_t*>(space);
+  auto* cursor = reinterpret_cast<unw_cursor_t*>(context + 1);
+  memset(context, 0, sizeof(*context));
+  greg_t* const saved = context->uc_mcontext.gregs;
+  saved[REG_RIP] = static_cast<greg_t>(registers.return_address);
+  saved[REG_RSP] = static_cast<greg_t>(registers.stack_pointer);
+  saved[REG_RBP] = static_cast<greg_t>(registers.rbp);
+  saved[REG_RBX] = static_cast<greg_t>(registers.rbx);
+  saved[REG_R12] = static_cast<greg_t>(registers.r12);
+  saved[REG_R13] = static_cast<greg_t>(registers.r13);
+  saved[REG_R14] = static_cast<greg_t>(registers.r14);
+  saved[REG_R15] = static_cast<greg_t>(registers.r15);
+  Walk walk{0, WalkEnd::kBroken};
+  if (g_library.init(cursor, context) != 0) return walk;
+  for (bool interrupted = false;;) {
+    unw_word_t pc = 0;
+    g_library.get_register(cursor, UNW_REG_IP, &pc);
+    if (walk.count == frames.size()) return {walk.count, WalkEnd::kFull};
+    frames[walk.count++] = {interrupted ? pc + 1 : pc, 0};
+    const uint64_t shown = frames[walk.count - 1].pc;
+    if (!has_unwind_table(shown) || !can_step(cursor, shown)) return walk;
+    interrupted = g_library.is_signal_frame(cursor) > 0;
+    const int result = g_library.step(cursor);
+    if (result < 0) return walk;
+    if (result == 0) return {walk.count, WalkEnd::kOutermost};
   }
 }
 

@@ -39,4 +39,17 @@ inline constexpr size_t kUnwindSpace = 4096;
 Walk walk_stack(void* space, uint64_t caller_sp, uint64_t root, uint64_t stack_end,
                 std::span<WalkedFrame> frames);
 
+// Of a function that has called another, once that has returned.
+struct CallerRegisters {
+  uint64_t return_address;
+  uint64_t stack_pointer;
+  uint64_t rbp, rbx, r12, r13, r14, r15;
+};
+
+// Walks from the frame with these registers to the start of the thread, across signal handlers. The stack may
+// be damaged, so the kernel is asked before each step whether the memory is there. Addresses as of returns:
+// of a frame that a signal interrupted, one more than its pc. CFAs are left out. One thread at a time per
+// `space`.
+Walk walk_registers(void* space, const CallerRegisters& registers, std::span<WalkedFrame> frames);
+
 }  // namespace asynctrace::agent

@@ -121,7 +121,7 @@ TEST(SegmentLayout, Header) {
 }
 
 TEST(SegmentLayout, Numbers) {
-  EXPECT_EQ(kVersion, 1u);
+  EXPECT_EQ(kVersion, 2u);
   EXPECT_EQ(kPage, 4096u);
   const int sections[] = {kStrings, kModules, kPollers, kThreads,     kTasks,
                           kLeaves,  kStacks,  kPcs,     kSectionCount};

@@ -1,0 +1,69 @@
+#include "agent/crash.hpp"
+
+#include <dlfcn.h>
+#include <signal.h>
+
+#include <algorithm>
+
+#include "agent/capture/unwinder.hpp"
+#include "agent/clock.hpp"
+#include "agent/live.hpp"
+#include "agent/platform.hpp"
+#include "agent/thread_context.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+alignas(16) unsigned char g_unwind_space[kUnwindSpace];
+WalkedFrame g_frames[segment::kMaxCrashFrames];
+
+// Libunwind is not entered again below a hook that a signal interrupted: it may hold a lock.
+bool may_walk() {
+  return t_context == nullptr || !t_context->in_hook.load(std::memory_order_relaxed);
+}
+
+void record(segment::Crash& crash, const CallerRegisters& caller) {
+  std::atomic_ref<uint32_t>(crash.tid).store(0, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_release);
+  crash.signal = SIGABRT;
+  crash.source = segment::CrashSource::kAbort;
+  crash.at = now();
+  const ThreadContext* context = t_context;
+  const bool is_known = context != nullptr && context->generation == g_generation;
+  crash.task = is_known ? context->record->task : 0;
+  crash.poll_since = is_known ? context->record->poll_since : 0;
+  crash.count = 0;
+  if (may_walk()) {
+    const Walk walk = walk_registers(g_unwind_space, caller, g_frames);
+    for (size_t i = 0; i < walk.count; i++) crash.pcs[i] = g_frames[i].pc;
+    crash.count = static_cast<uint32_t>(walk.count);
+  }
+  std::atomic_ref<uint32_t>(crash.tid).store(thread_id(), std::memory_order_release);
+}
+
+}  // namespace
+
+void start_crash() {
+  asynctrace_find_real_abort();
+}
+
+}  // namespace asynctrace::agent
+
+using namespace asynctrace::agent;
+
+void* asynctrace_real_abort = nullptr;
+void* asynctrace_real_assert_fail = nullptr;
+alignas(16) char asynctrace_crash_stack[kCrashStackSize];
+uint32_t asynctrace_crash_busy = 0;
+
+void asynctrace_find_real_abort() {
+  asynctrace_real_assert_fail = dlsym(RTLD_NEXT, "__assert_fail");
+  asynctrace_real_abort = dlsym(RTLD_NEXT, "abort");
+}
+
+void asynctrace_record_abort(const CallerRegisters* caller) {
+  // A forked child that has not been traced yet is not worth a segment of its own now.
+  if (g_live == nullptr || g_live->tracing.load(std::memory_order_acquire) == 0) return;
+  const ErrnoKeeper errno_keeper;
+  record(g_segment.header().crash, *caller);
+}
