@@ -9,6 +9,7 @@ from conftest import AGENT, ROOT
 
 HOOKS = find(r"^asynctrace_(poll|shutdown|dealloc|schedule|output|clone)_hook$")
 WRAPPED = find(r"wrapped_(clone|wake|wake_by_ref|drop)E?")
+ABORT = find(r"^asynctrace_record_abort$")
 POLL_LOOP = find(r"^(epoll_wait|epoll_pwait|epoll_pwait2|poll|ppoll|select|pselect)$")
 
 # Where a hook leaves the hot path: once a thread, once a path, once a chunk of the segment, once a fork.
@@ -91,6 +92,8 @@ def test_thunks_are_as_many_as_the_header_says_and_keep_the_frame():
     pytest.param(HOOKS + WRAPPED, {"clock_gettime", "memcpy", "memcmp"}, id="hooks"),
     # A thread that is about to sleep may also look at the clock.
     pytest.param(POLL_LOOP, {"clock_gettime", "dlsym", "__errno_location"}, id="poll loop"),
+    # What a stack needs that may be damaged: the kernel is asked for each of its pages.
+    pytest.param(ABORT, {"clock_gettime", "syscall", "memset", "strnlen", "__errno_location"}, id="abort"),
 ])
 def test_the_hot_path_calls_nothing(roots, allowed):
     """clock_gettime stands in for the time-stamp counter where that is not invariant, dlsym for the constructor."""
