@@ -12,7 +12,7 @@
 
 #include <fmt/format.h>
 
-#include "cli/process/file_descriptor.hpp"
+#include "cli/crash_reader.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/segment_file.hpp"
 #include "cli/task_reader.hpp"
@@ -80,22 +80,17 @@ const char* off_reason(segment::OffReason reason) {
 ProcessState how_it_ended(uint32_t wait_status) {
   const int status = static_cast<int>(wait_status);
   if (!WIFSIGNALED(status)) return ProcessState::kExited;
-  switch (WTERMSIG(status)) {
-    case SIGABRT:
-    case SIGBUS:
-    case SIGFPE:
-    case SIGILL:
-    case SIGSEGV:
-    case SIGSYS:
-    case SIGTRAP: return ProcessState::kCrashed;
-    default: return ProcessState::kKilled;
-  }
+  return is_crash_signal(WTERMSIG(status)) ? ProcessState::kCrashed : ProcessState::kKilled;
 }
 
 class Builder {
  public:
   Builder(const SegmentFile& file, const ReadOptions& options)
-      : reader_(file.reader()), header_(reader_.header()), options_(options), durations_(rate(), 0) {}
+      : reader_(file.reader()),
+        header_(reader_.header()),
+        options_(options),
+        durations_(rate(), 0),
+        in_abort_(ended_in_abort(reader_, options.state)) {}
 
   Snapshot build() {
     const uint64_t started = clock_ns(CLOCK_MONOTONIC);
@@ -107,6 +102,7 @@ class Builder {
     read_threads();
     for (const RawTask& raw : tasks) add_task(raw);
     link_joins();
+    if (snapshot_.process.state == ProcessState::kCrashed) add_crash();
     read_losses();
     snapshot_.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
     return std::move(snapshot_);
@@ -130,7 +126,7 @@ class Builder {
     if (lives()) return now;
     if (header_.died_at_ns != 0) return header_.died_at_ns;
     snapshot_.durations_at_least = true;
-    uint64_t last = header_.last_event;
+    uint64_t last = std::max(header_.last_event, in_abort_ ? header_.crash.at : 0);
     for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++)
       if (const auto task = reader_.task(slot)) last = std::max(last, task->state >> 2);
     return rate().to_monotonic_ns(last);
@@ -142,7 +138,9 @@ class Builder {
     info.exe = reader_.string(header_.exe);
     info.cmdline = split_arguments(reader_.string(header_.cmdline));
     info.start_realtime_ns = static_cast<int64_t>(header_.clock.realtime0);
-    info.state = lives() || header_.died_at_ns == 0 ? options_.state : how_it_ended(header_.wait_status);
+    info.state = in_abort_                            ? ProcessState::kCrashed
+                 : lives() || header_.died_at_ns == 0 ? options_.state
+                                                      : how_it_ended(header_.wait_status);
     return info;
   }
 
@@ -181,6 +179,13 @@ class Builder {
           durations_.since(out.state == ThreadState::kPolling ? thread->poll_since : thread->state_since);
       snapshot_.threads.push_back(std::move(out));
     }
+  }
+
+  void add_crash() {
+    snapshot_.crash = read_crash(reader_, in_abort_, snapshot_);
+    if (!snapshot_.crash->stack) return;
+    std::vector<uint64_t>& pcs = snapshot_.stacks[*snapshot_.crash->stack].pcs;
+    pcs = without_agent(pcs);
   }
 
   // The agent's own hooks stand between the frames of a join.
@@ -282,6 +287,7 @@ class Builder {
   const segment::Header header_;
   const ReadOptions options_;
   Durations durations_;
+  const bool in_abort_;
   Snapshot snapshot_;
   uint64_t agent_start_ = 0;
   uint64_t agent_end_ = 0;
@@ -303,21 +309,6 @@ Result<SegmentSummary> read_summary(const std::string& path) {
   summary.start_realtime_ns = static_cast<int64_t>(header.clock.realtime0);
   summary.exited = header.state == segment::AgentState::kExited;
   return summary;
-}
-
-void record_death(const std::string& path, uint64_t died_at_ns, int wait_status) {
-  if (!SegmentFile::open(path)) return;  // never write into anything else
-  const FileDescriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file) return;
-  struct {
-    uint64_t died_at_ns;
-    uint32_t wait_status;
-  } death{died_at_ns, static_cast<uint32_t>(wait_status)};
-  static_assert(offsetof(segment::Header, wait_status) ==
-                offsetof(segment::Header, died_at_ns) + sizeof(uint64_t));
-  [[maybe_unused]] const ssize_t written =
-      pwrite(file.get(), &death, offsetof(decltype(death), wait_status) + sizeof(uint32_t),
-             offsetof(segment::Header, died_at_ns));
 }
 
 Result<Snapshot> read_snapshot(const std::string& path, const ReadOptions& options) {

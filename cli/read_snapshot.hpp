@@ -29,11 +29,6 @@ struct ReadOptions {
   uint32_t pid = 0;
 };
 
-// Notes in the segment of a dead process when (CLOCK_MONOTONIC) and how (status of waitpid) it ended, for
-// later readers. Where that is not possible the segment stays as it is: it then says `at least` of its
-// durations.
-void record_death(const std::string& path, uint64_t died_at_ns, int wait_status);
-
 // `path` may be any path that opens, /proc/PID/map_files/... included.
 Result<Snapshot> read_snapshot(const std::string& path, const ReadOptions& options = {});
 

@@ -84,6 +84,16 @@ struct Thread {
   std::optional<uint64_t> outer_task;  // outermost one: the worker loop
 };
 
+// A signal that stands for a fault ended the process, or it called abort().
+struct Crash {
+  int signal = 0;
+  std::optional<uint32_t> tid;   // unset: nobody saw which thread it was
+  std::optional<uint64_t> task;  // the innermost one that it was polling
+  uint64_t in_poll_ns = 0;
+  std::optional<uint32_t> stack;  // the thread's native stack
+  std::string no_stack_reason;    // "" where there is one
+};
+
 struct Lost {
   uint64_t leaves = 0, tasks = 0, stacks = 0, threads = 0;
   uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0, foreign_leaves = 0;
@@ -99,6 +109,7 @@ struct Snapshot {
   std::vector<Stack> stacks;
   std::vector<Thread> threads;
   std::vector<Task> tasks;  // by id
+  std::optional<Crash> crash;
   Lost lost;
 };
 

@@ -105,14 +105,19 @@ enum class OffReason : uint32_t {
 };
 
 // The thread that brought the process down, where someone saw its stack: the agent for abort(), before the
-// real one runs; `asynctrace run` for any other signal, once it has reaped the process. `tid` is stored last,
-// with release. A program may survive abort() by leaving its handler with longjmp: what the agent wrote holds
+// real one runs; `asynctrace run` for any other signal, once it has reaped the process. The agent stores `tid`
+// last, with release. A program may survive abort() by leaving its handler with longjmp: what the agent wrote holds
 // as long as the thread's record still tells of the same poll.
 enum class CrashSource : uint32_t {
   kNone = 0,
   kAbort = 1,   // the agent, called in place of abort()
   kTraced = 2,  // run --crash-stack, at the delivery of the signal
   kCore = 3,    // run, from the core file
+  // Why run has seen no stack; `tid` is 0.
+  kNoCore = 4,      // the kernel wrote none: a size limit, or a program that may not be dumped
+  kCorePiped = 5,   // core_pattern hands it to a program
+  kCoreGone = 6,    // not where core_pattern says
+  kCoreBroken = 7,  // cut short, or not to be understood
 };
 inline constexpr uint32_t kMaxCrashFrames = 256;
 struct Crash {

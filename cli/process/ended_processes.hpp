@@ -3,14 +3,27 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <vector>
 
 #include <sys/types.h>
 
+#include "common/segment.hpp"
+
 namespace asynctrace {
+
+// The thread that a signal killed its process in, or why it is not known.
+struct CrashedThread {
+  segment::CrashSource source = segment::CrashSource::kNone;
+  int signal = 0;
+  pid_t tid = 0;              // 0: not known
+  std::vector<uint64_t> pcs;  // as in cli/native/native_stack.hpp
+};
 
 struct Ended {
   int status = 0;      // of waitpid(2)
   uint64_t at_ns = 0;  // CLOCK_MONOTONIC
+  std::optional<CrashedThread> crash = {};
 };
 using EndedProcesses = std::map<pid_t, Ended>;
 

@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/process/death_record.hpp"
 #include "cli/process/proc.hpp"
 #include "common/segment.hpp"
 
@@ -131,7 +132,7 @@ std::vector<TracedProcess> RunSegments::discard_clean(const EndedProcesses& reap
       std::error_code ignored;
       fs::remove(path, ignored);
     } else {
-      if (ended != reaped.end()) record_death(path, ended->second.at_ns, ended->second.status);
+      if (ended != reaped.end()) record_death(path, ended->second);
       kept.push_back({pid, life, path, path, std::move(*summary)});
     }
   }

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "cli/process/death_record.hpp"
 #include "cli/read_snapshot.hpp"
 #include "test/unit/segment_image.hpp"
 
@@ -18,7 +19,7 @@ inline const ReadOptions kDied{ProcessState::kUnknown, 42};  // and somebody saw
 
 inline Snapshot read(SegmentImage& image, const ReadOptions& options = kDied) {
   const TemporaryFile file(image.bytes());
-  if (&options == &kDied) record_death(file.path(), kDeath, SIGKILL);
+  if (&options == &kDied) record_death(file.path(), {SIGKILL, kDeath});
   auto snapshot = read_snapshot(file.path(), options);
   if (!snapshot) throw std::runtime_error(snapshot.error().message);
   return std::move(*snapshot);

@@ -47,7 +47,7 @@ TEST(Snapshot, DeathIsReadBackAsItWasRecorded) {
     SegmentImage image;
     image.add(kTasks, waiting_task(1));
     const TemporaryFile file(image.bytes());
-    record_death(file.path(), kDeath, status);
+    record_death(file.path(), {status, kDeath});
     const auto snapshot = read_snapshot(file.path());
     ASSERT_TRUE(snapshot);
     EXPECT_EQ(snapshot->process.state, expected) << status;
@@ -57,9 +57,77 @@ TEST(Snapshot, DeathIsReadBackAsItWasRecorded) {
   // A file that is no segment stays as it is.
   std::vector<std::byte> other(8192, std::byte{7});
   const TemporaryFile file(other);
-  record_death(file.path(), kDeath, SIGKILL);
+  record_death(file.path(), {SIGKILL, kDeath});
   std::ifstream in(file.path());
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), std::string(8192, '\7'));
+}
+
+SegmentImage aborted_image() {
+  SegmentImage image;
+  image.add(kModules,
+            segment::Module{0x5000, 0x5000, 0x6000, image.add_string("/x/libasynctrace-agent.so"), 0, {}, 0});
+  image.add(kThreads, segment::Thread{43, segment::ThreadState::kOther, 1, 1, 7, 6, 9000, "worker"});
+  image.header().crash = {43, SIGABRT, CrashSource::kAbort, 3, 9500, 7, 9000, {0x1100, 0x5001, 0x1200}};
+  return image;
+}
+
+TEST(Snapshot, AnAbortIsACrashThoughNobodySawTheEnd) {
+  SegmentImage image = aborted_image();
+  const Snapshot snapshot = read(image, {});
+  EXPECT_EQ(snapshot.process.state, ProcessState::kCrashed);
+  ASSERT_TRUE(snapshot.crash);
+  EXPECT_EQ(snapshot.crash->signal, SIGABRT);
+  EXPECT_EQ(snapshot.crash->tid, 43u);
+  EXPECT_EQ(snapshot.crash->task, 7u);
+  EXPECT_EQ(snapshot.crash->in_poll_ns, 500u);  // until the call
+  ASSERT_TRUE(snapshot.crash->stack);
+  EXPECT_THAT(snapshot.stacks[*snapshot.crash->stack].pcs, ElementsAre(0x1100u, 0x1200u));
+  EXPECT_FALSE(snapshot.stacks[*snapshot.crash->stack].truncated);
+  // As long as it lives it may go on.
+  EXPECT_FALSE(read(image, {ProcessState::kRunning}).crash);
+  EXPECT_FALSE(read(image, {ProcessState::kExited}).crash);
+}
+
+TEST(Snapshot, AnAbortThatWasSurvivedIsForgotten) {
+  SegmentImage image = aborted_image();
+  EXPECT_FALSE(read(image).crash);  // killed later
+  image.at<segment::Thread>(kThreads, 0).poll_since = 9600;
+  const Snapshot unseen = read(image, {});
+  EXPECT_EQ(unseen.process.state, ProcessState::kUnknown);
+  EXPECT_FALSE(unseen.crash);
+  const TemporaryFile file(image.bytes());
+  record_death(file.path(), {SIGABRT, kDeath});
+  const auto snapshot = read_snapshot(file.path());
+  ASSERT_TRUE(snapshot && snapshot->crash);
+  EXPECT_FALSE(snapshot->crash->tid);
+  EXPECT_EQ(snapshot->crash->no_stack_reason, "nobody saw it");
+}
+
+TEST(Snapshot, WhatRunSawOfACrash) {
+  SegmentImage image = aborted_image();
+  const TemporaryFile file(image.bytes());
+  record_death(file.path(), {SIGSEGV, kDeath, CrashedThread{CrashSource::kTraced, SIGSEGV, 43, {0x1300}}});
+  auto snapshot = read_snapshot(file.path());
+  ASSERT_TRUE(snapshot && snapshot->crash && snapshot->crash->stack);
+  EXPECT_EQ(snapshot->crash->signal, SIGSEGV);
+  EXPECT_EQ(snapshot->crash->task, 7u);
+  EXPECT_EQ(snapshot->crash->in_poll_ns, 1000u);
+  EXPECT_THAT(snapshot->stacks[*snapshot->crash->stack].pcs, ElementsAre(0x1300u));
+  // Longer than there is room for, in a thread that the agent has not seen.
+  const std::vector<uint64_t> deep(1000, 0x1300);
+  record_death(file.path(), {SIGSEGV, kDeath, CrashedThread{CrashSource::kCore, SIGSEGV, 99, deep}});
+  snapshot = read_snapshot(file.path());
+  ASSERT_TRUE(snapshot && snapshot->crash && snapshot->crash->stack);
+  EXPECT_FALSE(snapshot->crash->task);
+  EXPECT_EQ(snapshot->stacks[*snapshot->crash->stack].pcs.size(), kMaxCrashFrames);
+  EXPECT_TRUE(snapshot->stacks[*snapshot->crash->stack].truncated);
+
+  record_death(file.path(), {SIGBUS, kDeath, CrashedThread{CrashSource::kNoCore, SIGBUS, 0, {}}});
+  snapshot = read_snapshot(file.path());
+  ASSERT_TRUE(snapshot && snapshot->crash);
+  EXPECT_EQ(snapshot->crash->signal, SIGBUS);
+  EXPECT_FALSE(snapshot->crash->tid || snapshot->crash->stack);
+  EXPECT_EQ(snapshot->crash->no_stack_reason, "no core file was written");
 }
 
 TEST(Snapshot, StacksAreSharedAndWithoutTheAgentsFrames) {
