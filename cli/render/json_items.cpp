@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/render/escape.hpp"
+#include "cli/render/phrases.hpp"
 
 namespace asynctrace {
 namespace {
@@ -112,7 +113,20 @@ std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const
           {"reason", Json(options.reason).dump()},
           {"source", Json("agent").dump()},
           {"durations_at_least", Json(snapshot.durations_at_least).dump()},
-          {"process", process.dump()}};
+          {"process", process.dump()},
+          {"crash", crash()}};
+}
+
+std::string JsonItems::crash() const {
+  if (!report_.crash) return std::string(kNull);
+  const Crash& crash = *report_.snapshot->crash;
+  return written({{"signal", text(signal_name(crash.signal))},
+                  {"signal_number", crash.signal},
+                  {"tid", crash.tid ? Json(*crash.tid) : Json(nullptr)},
+                  {"task", crash.task ? Json(*crash.task) : Json(nullptr)},
+                  {"in_poll_ns", crash.in_poll_ns},
+                  {"stack", report_.crash->stack ? Json(*report_.crash->stack) : Json(nullptr)},
+                  {"reason", text_or_null(crash.no_stack_reason)}});
 }
 
 std::string JsonItems::runtime(const ReportRuntime& runtime) const {
@@ -192,11 +206,11 @@ std::string JsonItems::task(const ReportTask& task) const {
   std::string line = fmt::format(
       R"({{"id":{},"native_id":null,"runtime":"{}","address":"0x{:x}","kind":"{}","type":{},"name":null,)"
       R"("state":"{}","observed":true,"stuck":{},"created_ns":{},"in_state_ns":{},"polls":{},"wakes":{},)"
-      R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":null,"leaves":[)",
+      R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":{},"leaves":[)",
       source.id, asynctrace::name(source.runtime), source.address, name(task.kind),
       task.type ? std::string_view(types_[*task.type]) : kNull, name(source.state), source.stuck,
       source.created_ns, source.in_state_ns, source.polls, source.wakes, source.busy_ns, source.max_poll_ns,
-      number_or_null(source.last_poll_tid));
+      number_or_null(source.last_poll_tid), number_or_null(task.running_stack));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(

@@ -21,6 +21,7 @@ class JsonItems {
   };
   // What is known before any list is written, in the order of the contract.
   std::vector<Member> head(const JsonOptions& options) const;
+  std::string crash() const;
   std::string runtime(const ReportRuntime& runtime) const;
   std::string group(const Group& group) const;
   std::string suspect(const Suspect& suspect) const;

@@ -1,5 +1,7 @@
 #include "cli/render/phrases.hpp"
 
+#include <string.h>
+
 #include <algorithm>
 #include <iterator>
 
@@ -62,6 +64,18 @@ std::string task_counts(const TaskCounts& counts) {
   return counts.total == 0 ? "no tasks" : fmt::format("{}: {}", counted(counts.total, "task"), joined(parts));
 }
 
+// Whom a crash in an unknown thread can have struck.
+std::string polling_then(const Report& report) {
+  std::vector<std::string> polls;
+  for (const Thread& thread : report.snapshot->threads) {
+    const ReportTask* task = thread.task ? find_task(report, *thread.task) : nullptr;
+    if (task == nullptr || task->kind == ReportTaskKind::kWorker) continue;
+    polls.push_back(fmt::format("task {} on thread tid {} for {}", task->task->id, thread.tid,
+                                format_duration(thread.in_state_ns)));
+  }
+  return polls.empty() ? "none was polling a task" : "polling then: " + joined(polls);
+}
+
 std::string at_least(const Report& report, const std::string& duration) {
   return report.snapshot->durations_at_least ? "at least " + duration : duration;
 }
@@ -91,6 +105,22 @@ std::string headline(const Report& report) {
                      describe(snapshot.process.state),
                      runtimes.empty() ? "no runtime" : joined(runtimes, "; "), task_counts(report.counts),
                      (snapshot.capture_ns + 999'999) / 1'000'000);
+}
+
+std::string signal_name(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
+
+std::string crash_line(const Report& report) {
+  const Crash& crash = *report.snapshot->crash;
+  std::string line = "crashed: " + signal_name(crash.signal);
+  if (!crash.tid) return line + " in an unknown thread; " + polling_then(report);
+  const ReportTask* task = crash.task ? find_task(report, *crash.task) : nullptr;
+  if (!crash.task || (task != nullptr && task->kind == ReportTaskKind::kWorker))
+    return line + fmt::format(" in no task, on {}thread tid {}", crash.task ? "worker " : "", *crash.tid);
+  return line + fmt::format(" in task {} on thread tid {} (in one poll for {})", *crash.task, *crash.tid,
+                            format_duration(crash.in_poll_ns));
 }
 
 std::string subject(const Group& group, const Report& report) {

@@ -20,6 +20,12 @@ std::string program_name(const Report& report);
 // "shop pid 42  tokio, 4 workers: 3 parked, 1 idle   5 tasks: 4 inside, 1 running   read in 3 ms"
 std::string headline(const Report& report);
 
+// "SIGSEGV"
+std::string signal_name(int signal);
+
+// "crashed: SIGSEGV in task 17 on thread tid 42 (in one poll for 3ms)"; of a report with a crash.
+std::string crash_line(const Report& report);
+
 // "task 3", "block_on, thread 42 (task 3)", "3 tasks", where it is known with the name of their thread.
 std::string subject(const Group& group, const Report& report);
 

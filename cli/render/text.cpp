@@ -18,6 +18,7 @@ class TextRenderer {
 
   void render() {
     out_ << headline(report_) << '\n';
+    crash();
     suspects();
     section(GroupClass::kInside, "INSIDE");
     section(GroupClass::kOutside, "OUTSIDE");
@@ -40,6 +41,7 @@ class TextRenderer {
   void rows(const Group& group, std::string_view indent) const {
     out_ << draw(group, report_, indent, options_.colour);
   }
+  void crash();
   void suspects();
   void section(GroupClass group_class, std::string_view title);
   void notes() const;
@@ -52,6 +54,12 @@ class TextRenderer {
 
 std::string TextRenderer::ids(const Group& group) const {
   return fmt::format("({})", fmt::join(group.tasks, ", "));
+}
+
+void TextRenderer::crash() {
+  if (!report_.crash) return;
+  fmt::print(out_, "\n{}\n", red(crash_line(report_)));
+  rows(report_.crash->group, "");
 }
 
 void TextRenderer::suspects() {

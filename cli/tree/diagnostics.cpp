@@ -97,6 +97,11 @@ void add_diagnostics(Report& report) {
     report.diagnostics.push_back(
         {"execed", "the process has since executed another program, which has its own file", ""});
   }
+  if (snapshot.crash && !snapshot.crash->stack) {
+    report.diagnostics.push_back(
+        {"no_crash_stack", "the native stack of the crash is unknown: " + snapshot.crash->no_stack_reason,
+         "asynctrace run --crash-stack takes it from the living process"});
+  }
   add_missing(report);
   for (const LostRow& row : kLost) {
     const uint64_t count = snapshot.lost.*row.counter;

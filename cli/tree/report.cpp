@@ -4,6 +4,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "cli/tree/crash.hpp"
 #include "cli/tree/diagnostics.hpp"
 #include "cli/tree/groups.hpp"
 #include "cli/tree/leaves.hpp"
@@ -131,6 +132,7 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
         {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
     if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
   }
+  add_crash(report, stacks, options);
   build_groups(report, options);
   add_runtimes(report, poller_of);
   add_diagnostics(report);

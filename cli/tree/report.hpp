@@ -73,6 +73,7 @@ struct ReportTask {
   ReportTaskKind kind = ReportTaskKind::kTask;
   std::optional<uint32_t> type;  // index into Report::types
   std::vector<ReportLeaf> leaves;
+  std::optional<uint32_t> running_stack = {};  // native; index into Report::stacks
 };
 
 enum class GroupClass : uint8_t { kInside, kOutside, kRunning };
@@ -112,6 +113,12 @@ struct Suspect {
   Group group;
 };
 
+// What the snapshot's crash has to show.
+struct ReportCrash {
+  std::optional<uint32_t> stack;  // index into Report::stacks: the task's part of the native stack
+  Group group;
+};
+
 struct Diagnostic {
   std::string_view code;
   std::string message;
@@ -145,6 +152,7 @@ struct Report {
   std::vector<ReportTask> tasks;  // by id
   std::vector<ReportRuntime> runtimes;
   TaskCounts counts;
+  std::optional<ReportCrash> crash;
   std::vector<Suspect> suspects;
   std::vector<Group> groups;  // inside oldest first, outside most tasks first, running
   size_t folded_leaves = 0;   // executor-internal, not shown as a trace

@@ -98,6 +98,27 @@ RowBuilder::Drawn RowBuilder::draw(const std::vector<LeafKey>& keys) {
   return finish(traces);
 }
 
+std::vector<Row> RowBuilder::draw_native(uint32_t stack) {
+  const ReportStack& source = report_.stacks[stack];
+  const FrameClass wanted = source.has_user_frame ? FrameClass::kUser : FrameClass::kLibrary;
+  std::vector<uint32_t> nodes;
+  const ReportFrame* callee = nullptr;
+  for (const uint32_t index : source.frames) {
+    const ReportFrame& frame = report_.frames[index];
+    const bool is_shown = view_ == FrameView::kAll || frame.frame_class == wanted;
+    if (is_shown) {
+      nodes.push_back(
+          intern(frame.name, frame.position, frame.frame_class == FrameClass::kUser, false, index));
+      callee = nullptr;
+    } else if (callee == nullptr) {
+      callee = &frame;
+    }
+  }
+  const std::string what = callee != nullptr ? callee->name + "  [native stack]" : "[native stack]";
+  nodes.push_back(intern(what, {}, false, true));
+  return finish({to_symboltrace(nodes)}).rows;
+}
+
 RowBuilder::Drawn RowBuilder::draw_unknown(std::optional<uint32_t> type, std::string_view what) {
   std::vector<uint32_t> nodes;
   if (type) nodes.push_back(intern(display_type(report_.types[*type]), {}, true, false));

@@ -35,6 +35,8 @@ class RowBuilder {
   Drawn draw(const std::vector<LeafKey>& keys);
   // A task without a leaf: its type, if known, and why there is none.
   Drawn draw_unknown(std::optional<uint32_t> type, std::string_view what);
+  // A running task's native stack: index into Report::stacks. Last what the user's innermost function calls.
+  std::vector<Row> draw_native(uint32_t stack);
 
  private:
   struct Interned {

@@ -66,6 +66,28 @@ std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool join
   return entry->second;
 }
 
+uint32_t StackTable::add_native(uint32_t stack, uint64_t poll_function) {
+  const std::vector<Frame>& frames = symbols_.frames();
+  std::span<const uint64_t> pcs = snapshot_.stacks[stack].pcs;
+  if (poll_function != 0) {
+    const uint32_t root = symbols_.resolve_function(poll_function);
+    const auto is_root = [&](uint64_t pc) {
+      const uint32_t function = symbols_.resolve_return_address(pc).back();
+      return same_function(frames[function], frames[root]);
+    };
+    const auto found = std::find_if(pcs.begin(), pcs.end(), is_root);
+    if (found != pcs.end()) pcs = pcs.first(static_cast<size_t>(found - pcs.begin()) + 1);
+  }
+  ReportStack result;
+  result.source = stack;
+  for (const uint32_t frame : to_frames(pcs, symbols_)) {
+    result.frames.push_back(add_frame(frame));
+    result.has_user_frame |= report_.frames[result.frames.back()].frame_class == FrameClass::kUser;
+  }
+  report_.stacks.push_back(std::move(result));
+  return static_cast<uint32_t>(report_.stacks.size() - 1);
+}
+
 uint32_t StackTable::add_frame(uint32_t frame) {
   const auto [entry, is_new] = frames_.try_emplace(frame, static_cast<uint32_t>(report_.frames.size()));
   if (!is_new) return entry->second;
