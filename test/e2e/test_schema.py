@@ -63,6 +63,8 @@ def test_the_schema_misses_no_field_and_no_type():
     """Each field of a complete dump is required, and cannot hold what no field may hold."""
     whole = json.loads((TESTS / "unit" / "golden" / "shop.json").read_text())
     whole["diagnostics"] = [{"code": "lost_leaves", "message": "m", "remedy": None}]
+    whole["crash"] = {"signal": "SIGSEGV", "signal_number": 11, "tid": 4250, "task": 17, "in_poll_ns": 3, "stack": 0,
+                      "reason": None}
     whole["tasks"] = [task for task in whole["tasks"] if task["leaves"]]
     whole["groups"], whole["suspects"] = whole["groups"][:1], whole["suspects"][:1]
     validator = jsonschema.Draft7Validator(SCHEMA)
