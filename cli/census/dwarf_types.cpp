@@ -1,0 +1,163 @@
+#include "cli/census/dwarf_types.hpp"
+
+#include <algorithm>
+#include <deque>
+
+#include "cli/census/dwarf_catalog.hpp"
+#include "cli/symbols/debug_file.hpp"
+#include "cli/symbols/elf_file.hpp"
+#include "cli/tree/names.hpp"
+
+namespace asynctrace {
+namespace {
+
+struct DwarfCloser {
+  void operator()(Dwarf* dwarf) const { dwarf_end(dwarf); }
+};
+using DwarfHandle = std::unique_ptr<Dwarf, DwarfCloser>;
+
+DwarfHandle open_dwarf(const ElfFile& file) {
+  DwarfHandle dwarf(dwarf_begin_elf(file.handle(), DWARF_C_READ, nullptr));
+  Dwarf_CU* unit = nullptr;
+  const bool has_units =
+      dwarf && dwarf_get_units(dwarf.get(), nullptr, &unit, nullptr, nullptr, nullptr, nullptr) == 0;
+  return has_units ? std::move(dwarf) : nullptr;
+}
+
+std::optional<uint64_t> unsigned_value(Dwarf_Die* die, unsigned attribute) {
+  Dwarf_Attribute found;
+  Dwarf_Word value = 0;
+  if (dwarf_attr(die, attribute, &found) == nullptr || dwarf_formudata(&found, &value) != 0)
+    return std::nullopt;
+  return value;
+}
+
+std::optional<Dwarf_Die> reference(Dwarf_Die* die, unsigned attribute) {
+  Dwarf_Attribute found;
+  Dwarf_Die target;
+  if (dwarf_attr(die, attribute, &found) == nullptr || dwarf_formref_die(&found, &target) == nullptr)
+    return std::nullopt;
+  return target;
+}
+
+constexpr std::string_view kEnvironment = "_env#";
+
+}  // namespace
+
+struct DwarfTypes::Impl {
+  std::unique_ptr<ElfFile> file, debug_file;
+  DwarfHandle dwarf;  // of either file
+  uint64_t bias = 0;
+  std::unique_ptr<DwarfCatalog> catalog;
+
+  struct Entry {
+    Dwarf_Die die;
+    std::optional<Type> type;
+    std::optional<bool> is_future;
+  };
+  std::deque<Entry> entries;
+  std::unordered_map<const void*, TypeId> ids;
+  const Type nothing;
+
+  DwarfCatalog& names() {
+    if (!catalog) catalog = std::make_unique<DwarfCatalog>(dwarf.get());
+    return *catalog;
+  }
+
+  TypeId id_of(std::optional<Dwarf_Die> die) {
+    if (!die) return kNoType;
+    const auto [entry, added] = ids.try_emplace(die->addr, static_cast<TypeId>(entries.size()));
+    if (added) entries.push_back({*die, {}, {}});
+    return entry->second;
+  }
+
+  Member member(Dwarf_Die* die) {
+    const char* name = dwarf_diename(die);
+    return {name == nullptr ? "" : name, id_of(reference(die, DW_AT_type)),
+            unsigned_value(die, DW_AT_data_member_location).value_or(0), file_of(die, DW_AT_decl_file),
+            number(die, DW_AT_decl_line)};
+  }
+
+  void add_variants(Dwarf_Die* part, Type& type) {
+    if (auto discriminant = reference(part, DW_AT_discr)) type.discriminant = member(&*discriminant);
+    for_each_child(part, [&](Dwarf_Die* child) {
+      if (dwarf_tag(child) != DW_TAG_variant) return;
+      Variant& variant = type.variants.emplace_back();
+      variant.value = unsigned_value(child, DW_AT_discr_value);
+      for_each_child(child, [&](Dwarf_Die* content) {
+        if (dwarf_tag(content) == DW_TAG_member) variant.content = member(content);
+      });
+    });
+  }
+
+  Type decode(Dwarf_Die die) {
+    Type type;
+    type.name = names().path_of(die);
+    type.size = unsigned_value(&die, DW_AT_byte_size).value_or(0);
+    const int tag = dwarf_tag(&die);
+    type.is_pointer = tag == DW_TAG_pointer_type || tag == DW_TAG_reference_type;
+    if (type.is_pointer) type.target = id_of(reference(&die, DW_AT_type));
+    if (tag != DW_TAG_structure_type && tag != DW_TAG_union_type) return type;
+    for_each_child(&die, [&](Dwarf_Die* child) {
+      if (dwarf_tag(child) == DW_TAG_member) type.members.push_back(member(child));
+      if (dwarf_tag(child) == DW_TAG_variant_part) add_variants(child, type);
+    });
+    return type;
+  }
+};
+
+DwarfTypes::DwarfTypes(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DwarfTypes::~DwarfTypes() = default;
+
+std::unique_ptr<DwarfTypes> DwarfTypes::open(const Module& module) {
+  auto opened = ElfFile::open(module.path);
+  if (!opened) return nullptr;
+  if (!module.build_id.empty() && !std::ranges::equal((*opened)->build_id(), module.build_id)) return nullptr;
+  auto impl = std::make_unique<Impl>();
+  impl->bias = module.bias;
+  impl->file = std::move(*opened);
+  impl->dwarf = open_dwarf(*impl->file);
+  if (!impl->dwarf) {
+    impl->debug_file = find_debug_file(*impl->file);
+    if (impl->debug_file) impl->dwarf = open_dwarf(*impl->debug_file);
+  }
+  if (!impl->dwarf) return nullptr;
+  return std::unique_ptr<DwarfTypes>(new DwarfTypes(std::move(impl)));
+}
+
+TypeId DwarfTypes::task_cell(uint64_t poll_function) {
+  return impl_->id_of(impl_->names().cell_of(poll_function - impl_->bias));
+}
+
+const Type& DwarfTypes::type(TypeId id) {
+  if (id >= impl_->entries.size()) return impl_->nothing;
+  Impl::Entry& entry = impl_->entries[id];
+  if (!entry.type) entry.type = impl_->decode(entry.die);
+  return *entry.type;
+}
+
+bool DwarfTypes::is_future(TypeId id) {
+  if (id >= impl_->entries.size()) return false;
+  Impl::Entry& entry = impl_->entries[id];
+  if (!entry.is_future) entry.is_future = impl_->names().implements_future(without_generics(type(id).name));
+  return *entry.is_future;
+}
+
+TypeId DwarfTypes::behind_vtable(uint64_t vtable) {
+  return impl_->id_of(impl_->names().behind_vtable(vtable - impl_->bias));
+}
+
+TypeId DwarfTypes::environment_of(const std::string& linkage_name) {
+  return impl_->id_of(impl_->names().environment_of(linkage_name));
+}
+
+const FunctionName* DwarfTypes::function_of(TypeId body) {
+  // The type of a body is called as the function, but for "_env".
+  std::string path = type(body).name;
+  const size_t environment = last_outside_arguments(path, kEnvironment);
+  if (environment == std::string::npos) return nullptr;
+  path.erase(environment, kEnvironment.size() - 1);
+  return impl_->names().body(path);
+}
+
+}  // namespace asynctrace

@@ -1,0 +1,35 @@
+// DwarfTypes: the types of one loaded module from its DWARF 4 or 5. Trusts nothing in the file: what is
+// damaged reads as absent. Not thread-safe. Allocates; types are decoded when they are first asked for.
+#pragma once
+
+#include <memory>
+
+#include "cli/census/types.hpp"
+#include "cli/snapshot.hpp"
+
+namespace asynctrace {
+
+class DwarfTypes final : public TypeSource {
+ public:
+  // null: the module's file is gone or another build, or has no types.
+  static std::unique_ptr<DwarfTypes> open(const Module& module);
+  ~DwarfTypes() override;
+
+  // tokio's `Cell<T, S>` of the tasks that this function polls; it starts with the task's header.
+  TypeId task_cell(uint64_t poll_function);
+
+  // The type of the state of the async body whose function has this linkage name; kNoType: unknown.
+  TypeId environment_of(const std::string& linkage_name);
+
+  const Type& type(TypeId id) override;
+  bool is_future(TypeId id) override;
+  TypeId behind_vtable(uint64_t vtable) override;
+  const FunctionName* function_of(TypeId body) override;
+
+ private:
+  struct Impl;
+  explicit DwarfTypes(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace asynctrace
