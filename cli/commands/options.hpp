@@ -25,6 +25,12 @@ struct DumpForm {
   std::vector<SourcePrefix> source_prefixes = {};
 };
 
+enum class ReportForm { kText, kJson, kMarkdown, kJunit, kGithub };
+struct ReportTarget {
+  ReportForm form = ReportForm::kText;
+  std::string path;  // "": stderr
+};
+
 struct RunOptions {
   std::vector<std::string> command;
   DumpForm form;
@@ -34,7 +40,8 @@ struct RunOptions {
   std::optional<std::chrono::nanoseconds> dump_after, dump_every, timeout;
   std::chrono::nanoseconds kill_after = std::chrono::seconds(10);
   std::string dump_file;  // "": stderr
-  std::string output;     // pattern of -o, "": none
+  std::vector<ReportTarget> reports;
+  std::string output;  // pattern of -o, "": none
   uint64_t max_size = 512ull << 20;
 };
 

@@ -15,7 +15,7 @@ namespace asynctrace {
 namespace {
 
 tl::unexpected<Error> refused(const std::string& path) {
-  return fail(fmt::format("{}: {}", path, std::strerror(errno)), "choose another -o FILE");
+  return fail(fmt::format("{}: {}", path, std::strerror(errno)), "choose another file");
 }
 
 }  // namespace
@@ -31,7 +31,7 @@ Result<ReplacedFile> ReplacedFile::open(const std::string& path) {
   }
   // Through a symbolic link the file that it names is replaced, not the link.
   const std::filesystem::path real = std::filesystem::weakly_canonical(path, error);
-  if (error) return fail(fmt::format("{}: {}", path, error.message()), "choose another -o FILE");
+  if (error) return fail(fmt::format("{}: {}", path, error.message()), "choose another file");
   const std::string temporary = fmt::format("{}.{}", real.string(), ::getpid());
   FileDescriptor file(::open(real.parent_path().c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666));
   const Form form = file ? Form::kUnnamed : Form::kNamed;

@@ -11,6 +11,7 @@
 #include "cli/commands/commands.hpp"
 #include "cli/commands/dump_output.hpp"
 #include "cli/commands/messages.hpp"
+#include "cli/commands/report_output.hpp"
 #include "cli/process/agent_environment.hpp"
 #include "cli/process/agent_library.hpp"
 #include "cli/process/report_in.hpp"
@@ -46,11 +47,13 @@ std::string describe_end(int status) {
 // One run, from the first check to the exit code.
 class Run {
  public:
-  Run(const RunOptions& options, RunSegments segments, ReportIn report_in, DumpOutput dumps)
+  Run(const RunOptions& options, RunSegments segments, ReportIn report_in, DumpOutput dumps,
+      ReportOutput reports)
       : options_(options),
         segments_(std::move(segments)),
         report_in_(std::move(report_in)),
-        dumps_(std::move(dumps)) {}
+        dumps_(std::move(dumps)),
+        reports_(std::move(reports)) {}
 
   Result<int> execute(const Launch& launch);
 
@@ -60,12 +63,15 @@ class Run {
   void dump(const std::string& reason);
   std::string why_nothing_to_dump() const;
   Result<int> finish();
-  void keep_or_discard_files() const;
+  std::vector<TracedProcess> keep_or_discard_files() const;
+  RunOutcome outcome() const;
+  void write_reports(const RunOutcome& outcome);
 
   const RunOptions& options_;
   RunSegments segments_;
   ReportIn report_in_;
   DumpOutput dumps_;
+  ReportOutput reports_;
   Supervisor supervisor_;
   bool timed_out_ = false;
 };
@@ -101,9 +107,11 @@ void Run::supervise() {
       dump("signal");
     } else if (next == timeout) {
       dump("timeout");
-      print_message(fmt::format("{} ran into the time-out of {}", escape(options_.command[0]),
-                                format_duration(static_cast<uint64_t>(options_.timeout->count()))));
+      const std::string ending = fmt::format(
+          "ran into the time-out of {}", format_duration(static_cast<uint64_t>(options_.timeout->count())));
+      print_message(fmt::format("{} {}", escape(options_.command[0]), ending));
       timed_out_ = true;
+      write_reports({RunOutcome::Kind::kStopped, ending});
       supervisor_.end_tree(std::chrono::duration_cast<Clock::duration>(options_.kill_after));
       return;
     } else if (next == dump_after) {
@@ -120,9 +128,19 @@ void Run::supervise() {
 void Run::dump(const std::string& reason) {
   std::vector<TracedProcess> live = segments_.live();
   if (live.empty()) print_message("no tasks to show: " + why_nothing_to_dump());
+  const bool said_by_report =
+      reason == "timeout" && options_.dump_file.empty() && reports_.shows_text_on_stderr();
   for (const TracedProcess& process : live) {
-    auto written = dumps_.write(process, reason);
-    if (!written) print_error(written.error());
+    auto report = read_report(process, report_options(options_.form), reason);
+    if (!report) {
+      print_error(report.error());
+      continue;
+    }
+    if (!said_by_report) {
+      auto written = dumps_.write(**report);
+      if (!written) print_error(written.error());
+    }
+    reports_.add(std::move(*report));
   }
 }
 
@@ -140,8 +158,25 @@ std::string Run::why_nothing_to_dump() const {
       target);
 }
 
+void Run::write_reports(const RunOutcome& outcome) {
+  auto written = reports_.write(outcome, why_nothing_to_dump());
+  if (!written) print_error(written.error());
+}
+
+RunOutcome Run::outcome() const {
+  const int status = supervisor_.reaped().at(supervisor_.target()).status;
+  const bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  const auto kind = WIFSIGNALED(status) ? RunOutcome::Kind::kStopped : RunOutcome::Kind::kFailed;
+  return {well ? RunOutcome::Kind::kWell : kind, describe_end(status)};
+}
+
 Result<int> Run::finish() {
-  keep_or_discard_files();
+  for (const TracedProcess& process : keep_or_discard_files()) {
+    if (!reports_.wanted() || reports_.knows(process.summary.pid)) continue;
+    auto report = read_report(process, report_options(options_.form), "post-mortem");
+    if (report) reports_.add(std::move(*report));
+  }
+  if (!timed_out_) write_reports(outcome());
   if (timed_out_) return kTimedOut;
   auto report = report_in_.read();
   if (!report) {
@@ -159,7 +194,7 @@ Result<int> Run::finish() {
   return supervisor_.exit_code();
 }
 
-void Run::keep_or_discard_files() const {
+std::vector<TracedProcess> Run::keep_or_discard_files() const {
   bool ended_well = !timed_out_ && supervisor_.exit_code() == 0;
   std::vector<TracedProcess> kept = segments_.discard_clean(supervisor_.reaped(), ended_well);
   size_t named = std::min(kept.size(), kFilesNamed);
@@ -170,6 +205,7 @@ void Run::keep_or_discard_files() const {
   if (named < kept.size()) {
     print_message(fmt::format("and {} more: asynctrace ps", kept.size() - named));
   }
+  return kept;
 }
 
 }  // namespace
@@ -193,6 +229,8 @@ Result<int> run_command(const RunOptions& options) {
   auto dumps = options.dump_file.empty() ? DumpOutput::to_descriptor(STDERR_FILENO, "stderr", options.form)
                                          : DumpOutput::to_file(options.dump_file, options.form);
   if (!dumps) return tl::unexpected(dumps.error());
+  auto reports = ReportOutput::open(options);
+  if (!reports) return tl::unexpected(reports.error());
 
   AgentSettings settings{*library, *directory, output, options.max_size, options.follow};
   const char* preload = std::getenv("LD_PRELOAD");
@@ -201,7 +239,7 @@ Result<int> run_command(const RunOptions& options) {
                                       agent_variables(settings, preload == nullptr ? "" : preload));
   launch.environment =
       with_variables(std::move(launch.environment), run_variables(run_id, report_in->path()));
-  Run run(options, std::move(*segments), std::move(*report_in), std::move(*dumps));
+  Run run(options, std::move(*segments), std::move(*report_in), std::move(*dumps), std::move(*reports));
   return run.execute(launch);
 }
 

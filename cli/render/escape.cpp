@@ -20,6 +20,7 @@ constexpr Range kHidden[] = {
     {0x2060, 0x206f},                      // joiners, bidirectional isolates
     {0xfe00, 0xfe0f},   {0xfeff, 0xfeff},  // variation selectors, byte order mark
     {0xfff9, 0xfffb},                      // interlinear annotations
+    {0xfffe, 0xffff},                      // no characters, and nothing that XML may hold
     {0xe0000, 0xe0fff},                    // tags
 };
 

@@ -36,8 +36,7 @@ std::string waits_for(const Group& group) {
     if (++more <= kLeavesNamed) leaves += (leaves.empty() ? "" : ", ") + row.text;
   }
   if (more > kLeavesNamed) leaves += fmt::format(" and {} more", more - kLeavesNamed);
-  const std::string_view verb = group.tasks.size() == 1 ? "waits" : "wait";
-  return group.stacks.empty() ? fmt::format("{}, {}", verb, leaves) : fmt::format("{} for {}", verb, leaves);
+  return fmt::format("waiting{} {}", group.stacks.empty() ? "," : " for", leaves);
 }
 
 // The one thread that all tasks of the group were polled by last, 0: there is none.

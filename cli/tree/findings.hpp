@@ -15,7 +15,7 @@ namespace asynctrace {
 struct Finding {
   bool is_suspect = false;
   std::string_view kind;  // the suspect's, or "waiting"
-  std::string evidence;   // "nothing can wake it", "waits for mpsc recv"
+  std::string evidence;   // "nothing can wake it", "waiting for mpsc recv"
   const Group* group = nullptr;
   // Index into Report::frames: the innermost function of the user on the way to the leaf, if its line is
   // known.

@@ -114,6 +114,7 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   Report report;
   report.snapshot = &snapshot;
   report.symbols = &symbols;
+  report.source_root = options.sources.root;
 
   std::vector<const Task*> tasks;
   tasks.reserve(snapshot.tasks.size());

@@ -146,6 +146,7 @@ struct TaskCounts {
 struct Report {
   const Snapshot* snapshot = nullptr;
   const FrameSource* symbols = nullptr;
+  std::string source_root;          // of the options
   std::vector<ReportFrame> frames;  // in order of first use
   std::vector<ReportStack> stacks;
   std::vector<std::string> types;
