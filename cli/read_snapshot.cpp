@@ -147,7 +147,7 @@ class Builder {
   void read_modules() {
     for (uint32_t i = 0; i < reader_.used(segment::kModules); i++) {
       const auto module = reader_.module(i);
-      if (!module) continue;
+      if (!module || module->unloaded != 0) continue;
       Module out;
       out.path = reader_.string(module->path);
       out.build_id.assign(module->build_id, module->build_id + module->build_id_size);

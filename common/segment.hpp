@@ -165,7 +165,7 @@ static_assert(offsetof(Header, sections) == 168);
 static_assert(offsetof(Header, counters) == 360);
 static_assert(offsetof(Header, crash) == 512);
 
-// A loaded ELF file. Complete before `used` counts it.
+// A loaded ELF file. `end` is stored last with release; 0: not complete.
 struct Module {
   uint64_t bias;   // run-time address = address in the file + bias
   uint64_t start;  // first and one-past-last run-time address of its segments
@@ -173,7 +173,7 @@ struct Module {
   StringRef path;
   uint32_t build_id_size;  // 0: has none
   uint8_t build_id[32];
-  uint32_t reserved;
+  uint32_t unloaded;  // 1: not loaded now, and another one may lie at its addresses
 };
 static_assert(sizeof(Module) == 72);
 

@@ -130,7 +130,8 @@ T SegmentReader::copy(const std::byte* from, uint32_t item_size) const {
 
 std::optional<segment::Module> SegmentReader::module(uint32_t index) const {
   const std::byte* at = item(kModules, index);
-  if (at == nullptr) return {};
+  // Pairs with publish() in agent/modules.cpp.
+  if (at == nullptr || load<uint64_t>(at + offsetof(segment::Module, end), __ATOMIC_ACQUIRE) == 0) return {};
   auto module = copy<segment::Module>(at, areas_[kModules].item_size);
   if (module.end <= module.start || module.build_id_size > sizeof(module.build_id)) return {};
   return module;

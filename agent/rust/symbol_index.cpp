@@ -22,17 +22,37 @@ const T* items(const unsigned char* file, size_t size, uint64_t offset, uint64_t
   return reinterpret_cast<const T*>(file + offset);
 }
 
+// The file may have been replaced since: its addresses would be those of other code. Notes hold the build-id;
+// without one the code itself has to be the same.
+bool is_what_was_loaded(const unsigned char* file, size_t size, const LoadedModule& module) {
+  const auto* header = items<Elf64_Ehdr>(file, size, 0, 1);
+  if (header == nullptr || header->e_phnum != module.header_count) return false;
+  const auto* headers = items<Elf64_Phdr>(file, size, header->e_phoff, header->e_phnum);
+  if (headers == nullptr || memcmp(headers, module.headers, header->e_phnum * sizeof(Elf64_Phdr)) != 0)
+    return false;
+  for (uint32_t i = 0; i < header->e_phnum; i++) {
+    const Elf64_Phdr& part = headers[i];
+    const bool code = part.p_type == PT_LOAD && (part.p_flags & PF_X) != 0;
+    if (module.build_id_size != 0 ? part.p_type != PT_NOTE : !code) continue;
+    const auto* bytes = items<unsigned char>(file, size, part.p_offset, part.p_filesz);
+    const auto* loaded = reinterpret_cast<const void*>(module.bias + part.p_vaddr);
+    if (bytes == nullptr || memcmp(bytes, loaded, part.p_filesz) != 0) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
-SymbolIndex::SymbolIndex(uint64_t bias) {
-  const int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+SymbolIndex::SymbolIndex(const LoadedModule& module) {
+  const int fd = open(module.path[0] == '\0' ? "/proc/self/exe" : module.path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
   struct stat info;
-  if (fstat(fd, &info) == 0 && info.st_size > 0) {
+  if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
     const auto size = static_cast<size_t>(info.st_size);
     void* file = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (file != MAP_FAILED) {
-      read(static_cast<const unsigned char*>(file), size, bias);
+      const auto* bytes = static_cast<const unsigned char*>(file);
+      if (is_what_was_loaded(bytes, size, module)) read(bytes, size, module.bias);
       munmap(file, size);
     }
   }

@@ -1,16 +1,18 @@
-// Roles of the executable's functions by run-time address, from its symbol table. Start-up only; private
-// memory that is given back when it goes out of scope.
+// Roles of a module's functions by run-time address, from its file's symbol table. Opens files: for start-up
+// and for the moment when a library comes; private memory that is given back when it goes out of scope.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "agent/modules.hpp"
+
 namespace asynctrace::agent {
 
 class SymbolIndex {
  public:
-  // Reads /proc/self/exe. Empty where it is stripped or names no runtime that we know.
-  explicit SymbolIndex(uint64_t bias);
+  // Empty where the file is stripped, names no runtime that we know, or is not the one that was loaded.
+  explicit SymbolIndex(const LoadedModule& module);
   ~SymbolIndex();
   SymbolIndex(const SymbolIndex&) = delete;
   SymbolIndex& operator=(const SymbolIndex&) = delete;
