@@ -1,12 +1,12 @@
 #include "agent/crash.hpp"
 
-#include <dlfcn.h>
 #include <signal.h>
 
 #include <algorithm>
 
 #include "agent/capture/unwinder.hpp"
 #include "agent/clock.hpp"
+#include "agent/interpose.hpp"
 #include "agent/live.hpp"
 #include "agent/platform.hpp"
 #include "agent/thread_context.hpp"
@@ -57,13 +57,14 @@ alignas(16) char asynctrace_crash_stack[kCrashStackSize];
 uint32_t asynctrace_crash_busy = 0;
 
 void asynctrace_find_real_abort() {
-  asynctrace_real_assert_fail = dlsym(RTLD_NEXT, "__assert_fail");
-  asynctrace_real_abort = dlsym(RTLD_NEXT, "abort");
+  asynctrace_real_assert_fail = real_dlsym()(RTLD_NEXT, "__assert_fail");
+  asynctrace_real_abort = real_dlsym()(RTLD_NEXT, "abort");
 }
 
 void asynctrace_record_abort(const CallerRegisters* caller) {
   // A forked child that has not been traced yet is not worth a segment of its own now.
-  if (g_live == nullptr || g_live->tracing.load(std::memory_order_acquire) == 0) return;
+  const Live* live = g_live.load(std::memory_order_acquire);
+  if (live == nullptr || live->tracing.load(std::memory_order_acquire) == 0) return;
   const ErrnoKeeper errno_keeper;
   record(g_segment.header().crash, *caller);
 }

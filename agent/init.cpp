@@ -1,5 +1,7 @@
-// Where the agent begins and ends: its constructor looks the program over, and only where it finds a runtime
-// makes a segment and patches slots.
+// Where the agent begins and ends: its constructor looks the program and its libraries over, and only where
+// it finds a runtime makes a segment and patches slots.
+#include "agent/init.hpp"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #include "agent/clock.hpp"
 #include "agent/config.hpp"
 #include "agent/crash.hpp"
+#include "agent/late_modules.hpp"
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
 #include "agent/modules.hpp"
@@ -31,7 +34,6 @@ bool uses_libunwind() {
 // A null reason means success.
 const char* start() {
   static char reason[59];
-  if (!start_live_page()) return "the kernel has no MADV_WIPEONFORK (Linux 4.14)";
   if (uses_libunwind()) return "the program itself uses libunwind, which we would change";
   if (!start_unwinder()) return "libunwind.so.8 cannot be loaded: install libunwind8";
   if (!g_segment.create(g_config)) {
@@ -45,11 +47,13 @@ const char* start() {
   publish_modules();
   publish_pollers();
   g_generation = 1;
-  std::atomic_ref<segment::AgentState>(g_segment.header().state)
-      .store(segment::AgentState::kTracing, std::memory_order_release);
-  g_live->tracing.store(1, std::memory_order_release);
+  go_live();
   patch_tables();
   return nullptr;
+}
+
+bool may_follow() {
+  return g_config.follow || g_config.run_pid == 0 || g_config.run_pid == static_cast<uint32_t>(getpid());
 }
 
 __attribute__((constructor)) void construct() {
@@ -57,20 +61,21 @@ __attribute__((constructor)) void construct() {
   g_config = read_config();
   start_poll_loop();
   start_crash();
-  if (!g_config.follow && g_config.run_pid != 0 && g_config.run_pid != static_cast<uint32_t>(getpid()))
-    return;
-  if (!start_modules() || !find_tables()) return report_in(g_config, ReportStatus::kNoRuntime);
-  const char* reason = start();
-  if (reason != nullptr) {
-    g_live = nullptr;  // else the next hook would take this for a forked child
-    report_in(g_config, ReportStatus::kOff, reason);
-  } else {
-    report_in(g_config, ReportStatus::kTracing);
-  }
+  if (!may_follow()) return;
+  if (!start_live_page())
+    return report_in(g_config, ReportStatus::kOff, "the kernel has no MADV_WIPEONFORK (Linux 4.14)");
+  if (!start_modules() || !start_tables())
+    return report_in(g_config, ReportStatus::kOff, "the address space limit (ulimit -v) is too low");
+  bool found = false;
+  for (const LoadedModule& module : modules()) found |= find_tables(module);
+  if (!found) report_in(g_config, ReportStatus::kNoRuntime);
+  else if (!start_tracing()) return;
+  start_late_modules(found);
 }
 
 __attribute__((destructor)) void destruct() {
-  if (g_live == nullptr || g_live->tracing.load(std::memory_order_acquire) == 0) return;
+  const Live* live = g_live.load(std::memory_order_acquire);
+  if (live == nullptr || live->tracing.load(std::memory_order_acquire) == 0) return;
   segment::Header& header = g_segment.header();
   std::atomic_ref<uint64_t>(header.last_event).store(now(), std::memory_order_relaxed);
   std::atomic_ref<segment::AgentState>(header.state)
@@ -78,4 +83,12 @@ __attribute__((destructor)) void destruct() {
 }
 
 }  // namespace
+
+bool start_tracing() {
+  const char* reason = start();
+  report_in(g_config, reason == nullptr ? ReportStatus::kTracing : ReportStatus::kOff,
+            reason == nullptr ? "" : reason);
+  return reason == nullptr;
+}
+
 }  // namespace asynctrace::agent

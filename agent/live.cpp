@@ -12,7 +12,7 @@
 
 namespace asynctrace::agent {
 
-Live* g_live = nullptr;
+std::atomic<Live*> g_live{nullptr};
 uint32_t g_generation = 0;
 SegmentWriter g_segment;
 Config g_config;
@@ -20,6 +20,7 @@ Config g_config;
 namespace {
 
 std::atomic<bool> g_off{false};
+Live* g_page = nullptr;
 
 }  // namespace
 
@@ -30,8 +31,20 @@ bool start_live_page() {
     munmap(page, segment::kPage);
     return false;
   }
-  g_live = static_cast<Live*>(page);
+  g_page = static_cast<Live*>(page);
+  g_page->parent.store(1, std::memory_order_relaxed);
   return true;
+}
+
+void go_live() {
+  std::atomic_ref<segment::AgentState>(g_segment.header().state)
+      .store(segment::AgentState::kTracing, std::memory_order_release);
+  g_page->tracing.store(1, std::memory_order_release);
+  g_live.store(g_page, std::memory_order_release);
+}
+
+bool is_forked_child() {
+  return g_page->parent.exchange(1, std::memory_order_relaxed) == 0;
 }
 
 void turn_off(segment::OffReason reason) {
@@ -40,12 +53,12 @@ void turn_off(segment::OffReason reason) {
   header.off_reason = reason;
   std::atomic_ref<segment::AgentState>(header.state)
       .store(segment::AgentState::kOff, std::memory_order_release);
-  g_live->tracing.store(0, std::memory_order_release);
+  g_page->tracing.store(0, std::memory_order_release);
 }
 
 bool adopt_after_fork() {
   if (g_off.load(std::memory_order_relaxed)) return false;
-  if (g_live->adopting.exchange(1, std::memory_order_acq_rel) != 0) return false;
+  if (g_page->adopting.exchange(1, std::memory_order_acq_rel) != 0) return false;
   const ErrnoKeeper errno_keeper;
   if (!g_config.follow) return g_off.store(true), false;
   uint32_t used[segment::kSectionCount];
@@ -56,15 +69,13 @@ bool adopt_after_fork() {
   for (const segment::SectionId id : {segment::kTasks, segment::kLeaves, segment::kStacks})
     if (used[id] != 0 && !g_segment.cover(id, used[id] - 1))
       return turn_off(segment::OffReason::kNoRoom), false;
-  publish_modules();
-  publish_pollers();
+  republish_modules();
+  republish_pollers();
   republish_stacks();
   republish_tasks();
   republish_leaves();
   g_generation++;
-  std::atomic_ref<segment::AgentState>(g_segment.header().state)
-      .store(segment::AgentState::kTracing, std::memory_order_release);
-  g_live->tracing.store(1, std::memory_order_release);
+  go_live();
   return true;
 }
 

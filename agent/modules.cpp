@@ -69,9 +69,10 @@ bool describe(const dl_phdr_info& info, LoadedModule& module) {
   return true;
 }
 
-// Then addresses inside mean the same code. Without a build-id nothing vouches for that.
-bool is_same_file(const LoadedModule& a, const LoadedModule& b) {
-  return a.bias == b.bias && a.start == b.start && a.end == b.end && a.build_id_size != 0 &&
+// Whether addresses inside mean the same code. Only a build-id vouches for that where one of them may have
+// been unloaded since.
+bool is_same_file(const LoadedModule& a, const LoadedModule& b, bool stayed) {
+  return a.bias == b.bias && a.start == b.start && a.end == b.end && (a.build_id_size != 0 || stayed) &&
          a.build_id_size == b.build_id_size && memcmp(a.build_id, b.build_id, a.build_id_size) == 0 &&
          strcmp(a.path, b.path) == 0;
 }
@@ -109,8 +110,10 @@ int add_at_start(dl_phdr_info* info, size_t, void*) {
   return note_counters(*info), 0;
 }
 
-// One look at the loader's list, by number of module: which ones are there, and which of them were not before.
+// One look at the loader's list, by number of module: which ones are there, and which of them were not
+// before.
 struct Look {
+  bool any_unloaded;  // since the last one
   bool is_there[kMaxModules];
   bool has_come[kMaxModules];
 };
@@ -120,8 +123,11 @@ int look_at(dl_phdr_info* info, size_t, void* data) {
   LoadedModule found{};
   if (!describe(*info, found)) return 0;
   LoadedModule* known = nullptr;
-  for (LoadedModule& module : modules())
-    if (is_same_file(module, found) || (!module.late && module.start == found.start)) known = &module;
+  for (LoadedModule& module : modules()) {
+    const bool stayed =
+        !module.late || (!look.any_unloaded && !module.unloaded.load(std::memory_order_relaxed));
+    if (is_same_file(module, found, stayed)) known = &module;
+  }
   const bool is_new = known == nullptr;
   if (is_new) known = append(found, true);
   if (known == nullptr) return 0;
@@ -131,8 +137,10 @@ int look_at(dl_phdr_info* info, size_t, void* data) {
   return note_counters(*info), 0;
 }
 
-int has_changed(dl_phdr_info* info, size_t, void*) {
-  return info->dlpi_adds != g_loads || info->dlpi_subs != g_unloads ? 1 : -1;
+enum Changes : int { kNoChange = 1, kLoads = 2, kUnloads = 3 };
+
+int changes(dl_phdr_info* info, size_t, void*) {
+  return info->dlpi_subs != g_unloads ? kUnloads : info->dlpi_adds != g_loads ? kLoads : kNoChange;
 }
 
 void publish(const LoadedModule& module) {
@@ -191,11 +199,13 @@ bool is_mapped(const LoadedModule& module) {
 
 void refresh_modules(void (*gone)(LoadedModule&), void (*come)(LoadedModule&)) {
   static Look* look = nullptr;
-  if (dl_iterate_phdr(has_changed, nullptr) != 1) return;
+  const int since = dl_iterate_phdr(changes, nullptr);
+  if (since == kNoChange) return;
   if (look == nullptr) look = reserve_array<Look>(1);
   if (look == nullptr) return;
   const size_t known = modules().size();
   memset(look, 0, sizeof(Look));
+  look->any_unloaded = since == kUnloads;
   dl_iterate_phdr(look_at, look);
   for (LoadedModule& module : modules().first(known)) {
     if (look->is_there[&module - g_modules] || module.unloaded.load(std::memory_order_relaxed)) continue;

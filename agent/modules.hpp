@@ -38,8 +38,8 @@ const LoadedModule& main_module();
 // libc itself closes it.
 bool is_mapped(const LoadedModule& module);
 
-// Looks at the loader's list again; `gone` and `come` are called with the modules that are not there any more,
-// then with new ones and with those that have come back. Takes the loader's lock; one thread at a time.
+// Looks at the loader's list again; `gone` and `come` are called with the modules that are not there any
+// more, then with new ones and with those that have come back. Takes the loader's lock; one thread at a time.
 void refresh_modules(void (*gone)(LoadedModule&), void (*come)(LoadedModule&));
 
 // Writes modules, with path and build-id, into the segment, from the first one that it does not know yet.

@@ -68,6 +68,15 @@ std::span<const Patch> patches() {
   return {g_patches, g_count};
 }
 
+void forget_patches(uint64_t start, uint64_t end) {
+  size_t kept = 0;
+  for (const Patch& patch : patches()) {
+    const auto slot = reinterpret_cast<uint64_t>(patch.slot);
+    if (slot < start || slot >= end) g_patches[kept++] = patch;
+  }
+  g_count = kept;
+}
+
 bool SlotPatcher::write(void** slot, void* value) {
   if (g_patches == nullptr) g_patches = reserve_array<Patch>(kMaxPatches);
   if (g_patches == nullptr || g_count == kMaxPatches || !unprotect(reinterpret_cast<uint64_t>(slot)))

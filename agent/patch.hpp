@@ -1,6 +1,6 @@
 // Rewrites function pointers in read-only data. Each slot is one atomic store; its pages get their old
-// protection back; every change is recorded with its old value, so that it can be undone. Start-up only:
-// reads /proc.
+// protection back; every change is recorded with its old value, so that it can be undone. One thread at a
+// time; reads /proc.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,8 @@ struct Patch {
   void* original;
 };
 std::span<const Patch> patches();
+// Those in this range are gone with their memory.
+void forget_patches(uint64_t start, uint64_t end);
 
 // Keeps the mapping of the last slot writable until the next one lies elsewhere, or until it goes out of
 // scope.

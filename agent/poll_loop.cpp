@@ -1,11 +1,11 @@
 #include "agent/poll_loop.hpp"
 
-#include <dlfcn.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 
 #include "agent/clock.hpp"
+#include "agent/interpose.hpp"
 #include "agent/thread_context.hpp"
 
 namespace asynctrace::agent {
@@ -21,13 +21,6 @@ struct Real {
   decltype(&::pselect) pselect;
 };
 Real g_real;
-
-template <typename F>
-F real(F& function, const char* name) {
-  // Another library's constructor may poll before ours has run.
-  if (function == nullptr) function = reinterpret_cast<F>(dlsym(RTLD_NEXT, name));
-  return function;
-}
 
 void set_state(ThreadContext& context, segment::ThreadState state, uint64_t ticks) {
   segment::Thread& record = *context.record;
@@ -83,8 +76,6 @@ void start_poll_loop() {
 }  // namespace asynctrace::agent
 
 using namespace asynctrace::agent;
-
-#define ASYNCTRACE_EXPORT extern "C" __attribute__((visibility("default")))
 
 ASYNCTRACE_EXPORT int epoll_wait(int fd, epoll_event* events, int max, int timeout) {
   return parked(real(g_real.epoll_wait, "epoll_wait"), fd, events, max, timeout);

@@ -110,6 +110,15 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
   g_pool.give(guard.context().tasks, slot);
 }
 
+void end_tasks_of(const HookGuard& guard, bool (*poller_is_gone)(uint16_t poller)) {
+  const uint32_t used = g_segment.used(segment::kTasks);
+  for (uint32_t slot = 0; slot < used; slot++) {
+    const TaskEntry& entry = g_entries[slot];
+    const uint64_t id = entry.id.load(std::memory_order_acquire);
+    if (id != 0 && entry.kind == TaskKind::kTask && poller_is_gone(entry.poller)) end_task(guard, slot, id);
+  }
+}
+
 uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid) {
   segment::Task& task = task_record(slot);
   const uint32_t poll = ++g_entries[slot].polls;

@@ -36,6 +36,9 @@ uint32_t add_task(const HookGuard& guard, segment::TaskKind kind, uint64_t addre
 // task may be seen by two threads.
 void end_task(const HookGuard& guard, uint32_t slot, uint64_t id);
 
+// Ends those that `poller_is_gone` names. One thread at a time.
+void end_tasks_of(const HookGuard& guard, bool (*poller_is_gone)(uint16_t poller));
+
 // A poll begins; returns its number.
 uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid);
 

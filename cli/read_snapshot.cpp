@@ -202,8 +202,11 @@ class Builder {
     if (is_new) {
       if (const auto view = reader_.stack(number)) {
         found->second = static_cast<uint32_t>(snapshot_.stacks.size());
-        snapshot_.stacks.push_back({without_agent(view->pcs), (view->flags & segment::kTruncated) != 0,
-                                    (view->flags & segment::kIncomplete) != 0,
+        // Where code is not loaded any more, other code may lie by now.
+        const bool gone = (view->flags & segment::kUnloaded) != 0;
+        snapshot_.stacks.push_back({gone ? std::vector<uint64_t>() : without_agent(view->pcs),
+                                    (view->flags & segment::kTruncated) != 0,
+                                    gone || (view->flags & segment::kIncomplete) != 0,
                                     (view->flags & segment::kNoRoot) != 0});
       }
     }

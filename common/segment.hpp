@@ -268,6 +268,7 @@ enum StackFlags : uint16_t {
   kTruncated = 1,   // more frames than kMaxFrames
   kIncomplete = 2,  // the walk ended before the root
   kNoRoot = 4,      // captured outside any task poll: reaches to the start of the thread
+  kUnloaded = 8,    // some of its code is not loaded any more
 };
 inline constexpr uint32_t kMaxFrames = 512;
 struct Stack {

@@ -88,7 +88,9 @@ std::atomic<Path*>& path_bucket(const Request& request, const Site* site) {
 }
 
 bool matches(const Path& path, const Request& request) {
-  if (path.return_address != request.return_address || path.distance != request.distance) return false;
+  if (path.return_address != request.return_address || path.distance != request.distance ||
+      path.stack->gone_with.load(std::memory_order_acquire) != 0)
+    return false;
   const uint64_t* expected = path.stack->pcs + 1;
   for (uint32_t i = 0; i + 1 < path.pc_count; i++)
     if (word_at(request.caller_sp, path.offsets[i]) != expected[i]) return false;

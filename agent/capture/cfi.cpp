@@ -343,7 +343,7 @@ bool find_function(const LoadedModule& module, uint64_t address, FunctionRange& 
 bool has_unwind_table(uint64_t pc) {
   const LoadedModule* module = find_module(pc - 1);
   FunctionRange range;
-  return module != nullptr && find_function(*module, pc - 1, range);
+  return module != nullptr && is_mapped(*module) && find_function(*module, pc - 1, range);
 }
 
 FrameRule frame_rule(uint64_t pc) {
@@ -351,7 +351,8 @@ FrameRule frame_rule(uint64_t pc) {
   const uint64_t target = pc - 1;  // the call, not what follows it
   const LoadedModule* module = find_module(target);
   Fde fde;
-  if (module == nullptr || !find_fde(*module, target, fde) || fde.cie.signal_frame) return rule;
+  if (module == nullptr || !is_mapped(*module) || !find_fde(*module, target, fde) || fde.cie.signal_frame)
+    return rule;
   Machine machine(fde.cie, fde.range.start, target);
   if (!machine.run(fde.cie.instructions, true) || !machine.run(fde.instructions, false)) return rule;
   const Row& row = machine.row;

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <algorithm>
+
 #include "agent/live.hpp"
 
 namespace asynctrace::agent {
@@ -26,9 +28,18 @@ uint64_t hash_of(std::span<const uint64_t> pcs) {
 StackEntry* find(StackEntry* from, uint64_t hash, std::span<const uint64_t> pcs, uint16_t flags) {
   for (StackEntry* entry = from; entry != nullptr; entry = entry->next)
     if (entry->hash == hash && entry->count == pcs.size() && entry->flags == flags &&
+        entry->gone_with.load(std::memory_order_relaxed) == 0 &&
         memcmp(entry->pcs, pcs.data(), pcs.size_bytes()) == 0)
       return entry;
   return nullptr;
+}
+
+// More than one of its modules has gone.
+constexpr uint32_t kForGood = UINT32_MAX;
+
+uint16_t published_flags(const StackEntry& entry) {
+  const bool gone = entry.gone_with.load(std::memory_order_relaxed) != 0;
+  return entry.flags | (gone ? segment::kUnloaded : 0);
 }
 
 bool publish(const StackEntry& entry) {
@@ -37,7 +48,7 @@ bool publish(const StackEntry& entry) {
   memcpy(g_segment.items<uint64_t>(segment::kPcs) + first, entry.pcs, entry.count * sizeof(uint64_t));
   segment::Stack& stack = g_segment.items<segment::Stack>(segment::kStacks)[entry.number];
   stack.first_pc = first;
-  stack.flags = entry.flags;
+  stack.flags = published_flags(entry);
   // Acquired by SegmentReader::stack().
   std::atomic_ref<uint16_t>(stack.count).store(entry.count, std::memory_order_release);
   return true;
@@ -91,6 +102,41 @@ StackEntry* intern_stack(std::span<const uint64_t> pcs, uint16_t flags) {
 StackEntry* stack_entry(uint32_t number) {
   if (number >= g_segment.capacity(segment::kStacks)) return nullptr;
   return g_by_number[number].load(std::memory_order_acquire);
+}
+
+namespace {
+
+uint32_t number_of(const LoadedModule& module) {
+  return static_cast<uint32_t>(&module - modules().data()) + 1;
+}
+
+bool leads_through(const StackEntry& entry, const LoadedModule& module) {
+  return std::any_of(entry.pcs, entry.pcs + entry.count,
+                     [&](uint64_t pc) { return pc > module.start && pc <= module.end; });
+}
+
+void set_gone(StackEntry& entry, uint32_t module_number) {
+  entry.gone_with.store(module_number, std::memory_order_release);
+  std::atomic_ref<uint16_t>(g_segment.items<segment::Stack>(segment::kStacks)[entry.number].flags)
+      .store(published_flags(entry), std::memory_order_release);
+}
+
+}  // namespace
+
+void mark_stacks_gone(const LoadedModule& module) {
+  for (uint32_t number = 0; number < g_segment.used(segment::kStacks); number++) {
+    StackEntry* entry = stack_entry(number);
+    if (entry == nullptr || !leads_through(*entry, module)) continue;
+    set_gone(*entry, entry->gone_with.load(std::memory_order_relaxed) == 0 ? number_of(module) : kForGood);
+  }
+}
+
+void mark_stacks_back(const LoadedModule& module) {
+  for (uint32_t number = 0; number < g_segment.used(segment::kStacks); number++) {
+    StackEntry* entry = stack_entry(number);
+    if (entry != nullptr && entry->gone_with.load(std::memory_order_relaxed) == number_of(module))
+      set_gone(*entry, 0);
+  }
 }
 
 void republish_stacks() {

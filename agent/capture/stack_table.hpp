@@ -7,6 +7,7 @@
 #include <span>
 
 #include "agent/arena.hpp"
+#include "agent/modules.hpp"
 
 namespace asynctrace::agent {
 
@@ -15,7 +16,9 @@ struct StackEntry {
   uint64_t hash;
   uint32_t number;  // index in the segment
   uint16_t count;
-  uint16_t flags;  // segment::StackFlags
+  uint16_t flags;  // segment::StackFlags, as the walk found them
+  // The module that some of its code went with: its number + 1; 0: all of it is there.
+  std::atomic<uint32_t> gone_with;
   // See note_self_wake() in agent/rust/self_wake.cpp.
   std::atomic<bool> self_waking;
   std::atomic<uint32_t> self_wakes;      // in a row, each close to the one before
@@ -33,6 +36,11 @@ StackEntry* intern_stack(std::span<const uint64_t> pcs, uint16_t flags);
 
 // By number; null if there is none.
 StackEntry* stack_entry(uint32_t number);
+
+// A module has gone, or has come back: what leads through it is not recognised meanwhile. One thread at a
+// time.
+void mark_stacks_gone(const LoadedModule& module);
+void mark_stacks_back(const LoadedModule& module);
 
 // Fills the segment of a forked child.
 void republish_stacks();

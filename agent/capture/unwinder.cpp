@@ -14,6 +14,7 @@
 #include <libunwind.h>
 
 #include "agent/capture/cfi.hpp"
+#include "agent/interpose.hpp"
 #include "agent/modules.hpp"
 #include "agent/patch.hpp"
 #include "common/segment.hpp"
@@ -54,6 +55,10 @@ bool kernel_can_read(uint64_t address) {
   return syscall(SYS_rt_sigprocmask, kNoSuchAction, word, nullptr, kSignalSetSize) == 0 || errno != EFAULT;
 }
 
+bool is_readable(const LoadedModule* module) {
+  return module != nullptr && is_mapped(*module);
+}
+
 // It asks by pages, and a page that begins before a known range may hold the first part of it.
 bool can_read(const void* memory) {
   const auto address = reinterpret_cast<uint64_t>(memory);
@@ -62,7 +67,7 @@ bool can_read(const void* memory) {
   const uint64_t end_of_page = address | (segment::kPage - 1);
   return (end_of_page >= stack.low && address < stack.high) ||
          (end_of_page >= stack.space && address < stack.space + kUnwindSpace) ||
-         find_module(address) != nullptr || find_module(end_of_page) != nullptr;
+         is_readable(find_module(address)) || is_readable(find_module(end_of_page));
 }
 
 int no_pipe(int* ends, int) {
@@ -146,7 +151,7 @@ void tame(const link_map& map) {
 
 template <typename F>
 bool look_up(void* library, const char* name, F& function) {
-  function = reinterpret_cast<F>(dlsym(library, name));
+  function = reinterpret_cast<F>(real_dlsym()(library, name));
   return function != nullptr;
 }
 

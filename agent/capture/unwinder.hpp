@@ -10,7 +10,7 @@
 
 namespace asynctrace::agent {
 
-// Loads and tames the library. From the constructor only; false: not to be had.
+// Loads and tames the library. Takes the loader's lock; false: not to be had.
 bool start_unwinder();
 
 // One physical frame: where it returns to, and its canonical frame address (the caller's stack pointer).

@@ -28,6 +28,7 @@ struct Pending {
 };
 Pending* g_pending = nullptr;
 uint32_t g_pending_count = 0;
+uint32_t g_published_pollers = 0;
 
 uint32_t limit(ThunkArray array) {
   return kThunkCounts[static_cast<size_t>(array)];
@@ -38,28 +39,44 @@ void plan_patch(uint64_t* slot, ThunkArray array, uint32_t number) {
     g_pending[g_pending_count++] = {reinterpret_cast<void**>(slot), thunk(array, number)};
 }
 
-// One row per distinct original function; `same` says whether a row already holds it.
-template <typename Row, typename Same, typename Fill>
-uint32_t row_for(Row* rows, uint32_t& count, ThunkArray array, Same same, Fill fill) {
+bool is_in(const LoadedModule& module, uint64_t address) {
+  return address >= module.start && address < module.end;
+}
+
+template <typename F>
+uint64_t address_of(F function) {
+  return reinterpret_cast<uint64_t>(function);
+}
+uint64_t address_of(const PollFunction& row) {
+  return address_of(row.original);
+}
+uint64_t address_of(const WakerTable& row) {
+  return row.address;
+}
+
+// The row of `address`, or a free one; kNone: none is left.
+template <typename Row>
+uint32_t row_for(const Row* rows, uint32_t& count, ThunkArray array, uint64_t address) {
   for (uint32_t i = 0; i < count; i++)
-    if (same(rows[i])) return i;
-  if (count == limit(array)) return kNone;
-  fill(rows[count]);
-  return count++;
+    if (address_of(rows[i]) == address) return i;
+  if (count < limit(array)) return count++;
+  for (uint32_t i = 0; i < count; i++)
+    if (find_module(address_of(rows[i])) == nullptr) return i;
+  return kNone;
 }
 
 class Finder {
  public:
-  Finder() : symbols_(main_module().bias) {}
+  explicit Finder(const LoadedModule& module) : module_(module), symbols_(module) {}
 
+  // True: found how a runtime polls its tasks.
   bool run() {
     // Wakers alone do not tell tasks apart, so without a task's poll function there is nothing to look for.
     if (symbols_.empty()) return false;
     for (const Elf64_Phdr& header : segments(false)) find_in(header, &Finder::look_for_tables);
     // Copies of a known table whose clone function names another copy.
     for (const Elf64_Phdr& header : segments(false)) find_in(header, &Finder::look_for_copies);
-    link_poll_functions();
-    return g_tables.poll_count != 0;
+    return link_poll_functions();
   }
 
  private:
@@ -80,28 +97,27 @@ class Finder {
     }
   };
 
-  static Segments segments(bool executable) {
-    const LoadedModule& module = main_module();
-    return {module.headers, module.headers + module.header_count, executable};
+  Segments segments(bool executable) const {
+    return {module_.headers, module_.headers + module_.header_count, executable};
   }
 
-  static bool is_code(uint64_t address) {
+  bool is_code(uint64_t address) const {
     for (const Elf64_Phdr& header : segments(true))
-      if (address - main_module().bias - header.p_vaddr < header.p_filesz) return true;
+      if (address - module_.bias - header.p_vaddr < header.p_filesz) return true;
     return false;
   }
 
-  static bool is_data(uint64_t address, uint64_t size) {
+  bool is_data(uint64_t address, uint64_t size) const {
     for (const Elf64_Phdr& header : segments(false)) {
-      const uint64_t offset = address - main_module().bias - header.p_vaddr;
+      const uint64_t offset = address - module_.bias - header.p_vaddr;
       if (offset < header.p_filesz && size <= header.p_filesz - offset) return true;
     }
     return false;
   }
 
   void find_in(const Elf64_Phdr& header, void (Finder::*look)(uint64_t*, size_t)) {
-    const uint64_t start = round_up(main_module().bias + header.p_vaddr, 8);
-    const uint64_t end = main_module().bias + header.p_vaddr + header.p_filesz;
+    const uint64_t start = round_up(module_.bias + header.p_vaddr, 8);
+    const uint64_t end = module_.bias + header.p_vaddr + header.p_filesz;
     if (end < start + 8) return;
     auto* words = reinterpret_cast<uint64_t*>(start);
     const size_t count = (end - start) / 8;
@@ -133,7 +149,7 @@ class Finder {
 
   // Whether a function's code takes the address `table`, directly or through a slot that holds it: a clone
   // returns the table that it stands in. x86-64: lea or mov with a 64-bit operand relative to rip.
-  static bool refers_to(uint64_t function, uint64_t table) {
+  bool refers_to(uint64_t function, uint64_t table) const {
     constexpr uint64_t kLongest = 256;
     const auto* code = reinterpret_cast<const unsigned char*>(function);
     for (uint64_t i = 0; i + 7 <= kLongest && is_code(function + i + 6); i++) {
@@ -149,8 +165,7 @@ class Finder {
       }
       FunctionRange range;
       if (target == table)
-        return find_function(main_module(), function, range) && function == range.start &&
-               function + i < range.end;
+        return find_function(module_, function, range) && function == range.start && function + i < range.end;
     }
     return false;
   }
@@ -161,15 +176,19 @@ class Finder {
   }
 
   void add_waker_table(uint64_t* words) {
-    if (g_tables.waker_count == limit(ThunkArray::kClone)) return;
-    WakerTable& table = g_tables.wakers[g_tables.waker_count];
-    table.address = reinterpret_cast<uint64_t>(words);
+    const uint32_t number =
+        row_for(g_tables.wakers, g_tables.waker_count, ThunkArray::kClone, address_of(words));
+    if (number == kNone) return;
+    WakerTable& table = g_tables.wakers[number];
+    table.address = address_of(words);
     memcpy(&table.original, words, sizeof(WakerVtable));
     const uint32_t roles = symbols_.roles_at(words[0]);
     table.runtime = waker_runtime(roles);
     if (table.runtime != RuntimeId::kUnknown) table.kind = WakerKind::kTask;
     else table.kind = (roles & kBlockOnWaker) != 0 ? WakerKind::kBlockOn : WakerKind::kOther;
-    plan_patch(words, ThunkArray::kClone, g_tables.waker_count++);
+    table.off.store(false, std::memory_order_relaxed);
+    table.layout.store(LayoutState::kUnknown, std::memory_order_relaxed);
+    plan_patch(words, ThunkArray::kClone, number);
   }
 
   void add_task_table(uint64_t* words, size_t available) {
@@ -178,58 +197,65 @@ class Finder {
     for (size_t i = 1; i < kTaskFunctions && i < available && is_code(words[i]); i++) {
       const uint32_t roles = symbols_.roles_at(words[i]);
       if ((roles & kPollRole) != 0) return;  // the next table
-      if ((roles & kAsyncTaskWaker) != 0 && poll != kNone) own_clones_[poll] = words[i];
+      if ((roles & kAsyncTaskWaker) != 0 && poll != kNone) g_tables.polls[poll].own_clone = words[i];
       if ((roles & kShutdownRole) != 0)
-        add_poll(words + i, ThunkArray::kShutdown, g_tables.shutdowns, shutdown_count_);
+        add_poll(words + i, ThunkArray::kShutdown, g_tables.shutdowns, g_tables.shutdown_count);
       else if ((roles & kDeallocRole) != 0)
-        add(words + i, ThunkArray::kDealloc, g_tables.deallocs, dealloc_count_);
+        add(words + i, ThunkArray::kDealloc, g_tables.deallocs, g_tables.dealloc_count);
       else if ((roles & kScheduleRole) != 0)
-        add(words + i, ThunkArray::kSchedule, g_tables.schedules, schedule_count_);
+        add(words + i, ThunkArray::kSchedule, g_tables.schedules, g_tables.schedule_count);
       else if ((roles & kOutputRole) != 0)
-        add(words + i, ThunkArray::kOutput, g_tables.outputs, output_count_);
+        add(words + i, ThunkArray::kOutput, g_tables.outputs, g_tables.output_count);
     }
   }
 
   uint32_t add_poll(uint64_t* slot, ThunkArray array, PollFunction* rows, uint32_t& count) {
-    const auto original = reinterpret_cast<Words (*)(void*)>(*slot);
-    const uint32_t number = row_for(
-        rows, count, array, [&](const PollFunction& row) { return row.original == original; },
-        [&](PollFunction& row) {
-          row.original = original;
-          row.waker_table.store(kNoTable, std::memory_order_relaxed);
-        });
-    if (number != kNone) plan_patch(slot, array, number);
+    const uint32_t number = row_for(rows, count, array, *slot);
+    if (number == kNone) return number;
+    PollFunction& row = rows[number];
+    row.original = reinterpret_cast<Words (*)(void*)>(*slot);
+    row.waker_table.store(kNoTable, std::memory_order_relaxed);
+    row.own_clone = 0;
+    plan_patch(slot, array, number);
     return number;
   }
 
   template <typename F>
   void add(uint64_t* slot, ThunkArray array, F* rows, uint32_t& count) {
-    const auto original = reinterpret_cast<F>(*slot);
-    const uint32_t number = row_for(
-        rows, count, array, [&](F row) { return row == original; }, [&](F& row) { row = original; });
-    if (number != kNone) plan_patch(slot, array, number);
+    const uint32_t number = row_for(rows, count, array, *slot);
+    if (number == kNone) return;
+    rows[number] = reinterpret_cast<F>(*slot);
+    plan_patch(slot, array, number);
   }
 
   // Which waker table a poll function's tasks use. async-task has one for each type of task, and the task
-  // table names its clone function. tokio has one: with several (two versions in one program) each poll
+  // table names its clone function. tokio has one: with several (two versions in one module) each poll
   // function learns its own from the first waker that is cloned under it.
-  void link_poll_functions() {
+  bool link_poll_functions() {
     const uint16_t tokio = only_waker_table(RuntimeId::kTokio);
+    bool any = false;
     for (uint32_t i = 0; i < g_tables.poll_count; i++) {
       PollFunction& poll = g_tables.polls[i];
-      poll.runtime = own_clones_[i] != 0 ? RuntimeId::kAsyncTask : RuntimeId::kTokio;
-      poll.waker_table = own_clones_[i] != 0 ? waker_table_of(own_clones_[i]) : tokio;
+      if (!is_in(module_, address_of(poll))) continue;
+      const bool is_tokio = poll.own_clone == 0;
+      poll.runtime = is_tokio ? RuntimeId::kTokio : RuntimeId::kAsyncTask;
+      poll.waker_table = is_tokio ? tokio : waker_table_of(poll.own_clone);
+      any = true;
     }
-    for (uint32_t i = 0; i < shutdown_count_; i++) {
-      g_tables.shutdowns[i].runtime = RuntimeId::kTokio;
-      g_tables.shutdowns[i].waker_table = tokio;
+    for (uint32_t i = 0; i < g_tables.shutdown_count; i++) {
+      PollFunction& shutdown = g_tables.shutdowns[i];
+      if (!is_in(module_, address_of(shutdown))) continue;
+      shutdown.runtime = RuntimeId::kTokio;
+      shutdown.waker_table = tokio;
     }
+    return any;
   }
 
-  static uint16_t only_waker_table(RuntimeId runtime) {
+  uint16_t only_waker_table(RuntimeId runtime) const {
     uint16_t only = kNoTable;
     for (uint32_t i = 0; i < g_tables.waker_count; i++) {
-      if (g_tables.wakers[i].runtime != runtime) continue;
+      const WakerTable& table = g_tables.wakers[i];
+      if (table.runtime != runtime || !is_in(module_, table.address)) continue;
       if (only != kNoTable) return kNoTable;
       only = static_cast<uint16_t>(i);
     }
@@ -238,22 +264,17 @@ class Finder {
 
   static uint16_t waker_table_of(uint64_t clone) {
     for (uint32_t i = 0; i < g_tables.waker_count; i++)
-      if (reinterpret_cast<uint64_t>(g_tables.wakers[i].original.clone) == clone)
-        return static_cast<uint16_t>(i);
+      if (address_of(g_tables.wakers[i].original.clone) == clone) return static_cast<uint16_t>(i);
     return kNoTable;
   }
 
+  const LoadedModule& module_;
   SymbolIndex symbols_;
-  uint64_t own_clones_[kThunkCounts[static_cast<size_t>(ThunkArray::kPoll)]] = {};  // by poll number, 0: none
-  uint32_t shutdown_count_ = 0;
-  uint32_t dealloc_count_ = 0;
-  uint32_t schedule_count_ = 0;
-  uint32_t output_count_ = 0;
 };
 
 }  // namespace
 
-bool find_tables() {
+bool start_tables() {
   g_pending = reserve_array<Pending>(kMaxPending);
   g_tables.wakers = reserve_array<WakerTable>(limit(ThunkArray::kClone));
   g_tables.polls = reserve_array<PollFunction>(limit(ThunkArray::kPoll));
@@ -261,26 +282,51 @@ bool find_tables() {
   g_tables.deallocs = reserve_array<HeaderFunction>(limit(ThunkArray::kDealloc));
   g_tables.schedules = reserve_array<HeaderFunction>(limit(ThunkArray::kSchedule));
   g_tables.outputs = reserve_array<OutputFunction>(limit(ThunkArray::kOutput));
-  if (g_pending == nullptr || g_tables.wakers == nullptr || g_tables.polls == nullptr ||
-      g_tables.shutdowns == nullptr || g_tables.deallocs == nullptr || g_tables.schedules == nullptr ||
-      g_tables.outputs == nullptr)
-    return false;
-  return Finder().run();
+  return g_pending != nullptr && g_tables.wakers != nullptr && g_tables.polls != nullptr &&
+         g_tables.shutdowns != nullptr && g_tables.deallocs != nullptr && g_tables.schedules != nullptr &&
+         g_tables.outputs != nullptr;
+}
+
+bool find_tables(const LoadedModule& module) {
+  return Finder(module).run();
 }
 
 void patch_tables() {
   SlotPatcher patcher;
   for (const Pending& patch : std::span(g_pending, g_pending_count)) patcher.write(patch.slot, patch.thunk);
+  g_pending_count = 0;
+}
+
+bool has_our_thunks(const LoadedModule& module) {
+  for (const Patch& patch : patches())
+    if (is_in(module, address_of(patch.slot))) return *patch.slot != patch.original;
+  return true;
+}
+
+void forget_tables(const LoadedModule& module) {
+  uint32_t kept = 0;
+  for (const Pending& patch : std::span(g_pending, g_pending_count))
+    if (!is_in(module, address_of(patch.slot))) g_pending[kept++] = patch;
+  g_pending_count = kept;
+  forget_patches(module.start, module.end);
 }
 
 void publish_pollers() {
   for (uint32_t i = 0; i < g_tables.poll_count; i++) {
-    const uint32_t index = g_segment.take(segment::kPollers, 1);
-    if (index == kNone) return;
-    segment::Poller& poller = g_segment.items<segment::Poller>(segment::kPollers)[index];
-    poller.address = reinterpret_cast<uint64_t>(g_tables.polls[i].original);
-    poller.runtime = g_tables.polls[i].runtime;
+    if (i >= g_published_pollers) {
+      if (g_segment.take(segment::kPollers, 1) == kNone) return;
+      g_published_pollers = i + 1;
+    }
+    segment::Poller& poller = g_segment.items<segment::Poller>(segment::kPollers)[i];
+    std::atomic_ref<RuntimeId>(poller.runtime).store(g_tables.polls[i].runtime, std::memory_order_relaxed);
+    std::atomic_ref<uint64_t>(poller.address)
+        .store(address_of(g_tables.polls[i].original), std::memory_order_relaxed);
   }
+}
+
+void republish_pollers() {
+  g_published_pollers = 0;
+  publish_pollers();
 }
 
 }  // namespace asynctrace::agent

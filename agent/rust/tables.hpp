@@ -1,11 +1,14 @@
 // The waker tables and task tables found in the program, and the functions that stood in their slots. Filled
-// at start, then read by the hooks. symbol_names.cpp is the one place that names a runtime.
+// at start and when a library comes, by one thread at a time; read by the hooks. A row outlives its library:
+// it is taken again by the same function, or once no free one is left. symbol_names.cpp is the one place that
+// names a runtime.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
 #include "agent/arch/thunks.hpp"
+#include "agent/modules.hpp"
 #include "common/segment.hpp"
 
 namespace asynctrace::agent {
@@ -41,6 +44,7 @@ struct PollFunction {
   Words (*original)(void* header);
   segment::RuntimeId runtime;
   std::atomic<uint16_t> waker_table;  // of the same runtime; kNoTable: not known yet
+  uint64_t own_clone;                 // the waker's clone function that its table names, 0: none
 };
 
 using HeaderFunction = void (*)(void* header);
@@ -55,17 +59,31 @@ struct Tables {
   HeaderFunction* deallocs = nullptr;
   HeaderFunction* schedules = nullptr;
   OutputFunction* outputs = nullptr;
+  uint32_t shutdown_count = 0;
+  uint32_t dealloc_count = 0;
+  uint32_t schedule_count = 0;
+  uint32_t output_count = 0;
 };
 extern Tables g_tables;
 
-// Looks the executable over. True: a runtime that we know is in it; nothing is changed yet. Opens the
-// executable's file for its symbols; start-up only.
-bool find_tables();
+// Makes room for the rows. False: the limits of the process forbid it.
+bool start_tables();
 
-// Puts the thunks into the slots that find_tables() found.
+// Looks a module over. True: a runtime that we know is in it; nothing is changed yet. Opens its file.
+bool find_tables(const LoadedModule& module);
+
+// Puts the thunks into the slots that find_tables() found since the last time.
 void patch_tables();
 
-// Writes the poll functions into the segment.
+// Whether the thunks are still where they were put: another copy of a library may lie there by now.
+bool has_our_thunks(const LoadedModule& module);
+
+// Its slots are gone.
+void forget_tables(const LoadedModule& module);
+
+// Writes the poll functions that the segment does not know yet.
 void publish_pollers();
+// For a new segment.
+void republish_pollers();
 
 }  // namespace asynctrace::agent

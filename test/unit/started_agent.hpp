@@ -27,7 +27,7 @@ class StartedAgent : public testing::Test {
     ASSERT_TRUE(start_modules() && start_live_page() && start_unwinder() && g_segment.create(g_config));
     ASSERT_TRUE(start_threads() && start_tasks() && start_leaves() && start_capture());
     g_generation = 1;
-    g_live->tracing.store(1);
+    go_live();
   }
   static void TearDownTestSuite() { unlink(path_.c_str()); }
 

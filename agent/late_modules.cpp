@@ -1,0 +1,131 @@
+#include "agent/late_modules.hpp"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+
+#include <atomic>
+
+#include "agent/capture/stack_table.hpp"
+#include "agent/init.hpp"
+#include "agent/interpose.hpp"
+#include "agent/live.hpp"
+#include "agent/modules.hpp"
+#include "agent/platform.hpp"
+#include "agent/rust/tables.hpp"
+#include "agent/tasks.hpp"
+#include "agent/thread_context.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+enum class Stage { kNotBegun, kNothingFound, kTracing, kFailed };
+std::atomic<Stage> g_stage{Stage::kNotBegun};
+std::atomic<uint32_t> g_looks_wanted{0};
+std::atomic<bool> g_has_threads{false};
+std::atomic<bool> g_lock_is_lost{false};
+bool g_runtime_has_come = false;
+
+bool is_tracing() {
+  return g_stage.load(std::memory_order_acquire) == Stage::kTracing;
+}
+
+bool poller_is_gone(uint16_t poller) {
+  return find_module(reinterpret_cast<uint64_t>(g_tables.polls[poller].original)) == nullptr;
+}
+
+void gone(LoadedModule& module) {
+  forget_tables(module);
+  if (!is_tracing()) return;
+  mark_stacks_gone(module);
+  if (const HookGuard guard(current_thread()); guard) end_tasks_of(guard, poller_is_gone);
+}
+
+void come(LoadedModule& module) {
+  if (find_tables(module)) g_runtime_has_come = true;
+  if (is_tracing()) mark_stacks_back(module);
+}
+
+void look(bool may_load) {
+  refresh_modules(gone, come);
+  // The same library, closed and opened again since the last look.
+  for (LoadedModule& module : modules())
+    if (module.late && !module.unloaded.load(std::memory_order_relaxed) && !has_our_thunks(module))
+      gone(module), come(module);
+  if (is_tracing() && tracing()) {
+    publish_modules();
+    publish_pollers();
+    patch_tables();
+  } else if (g_runtime_has_come && may_load) {
+    g_stage.store(start_tracing() ? Stage::kTracing : Stage::kFailed, std::memory_order_release);
+  }
+}
+
+// Whether the loader's lock may be in the hands of a thread that a fork left behind.
+bool lock_is_lost() {
+  if (is_forked_child() && g_has_threads.load(std::memory_order_relaxed))
+    g_lock_is_lost.store(true, std::memory_order_relaxed);
+  return g_lock_is_lost.load(std::memory_order_relaxed);
+}
+
+// `may_load`: where the program itself is about to take the loader's big lock. Elsewhere it may be held by a
+// dlopen() that waits for this very thread.
+void look_again(bool may_load) {
+  const Stage stage = g_stage.load(std::memory_order_acquire);
+  if (stage == Stage::kNotBegun || stage == Stage::kFailed || lock_is_lost()) return;
+  if (g_looks_wanted.fetch_add(1, std::memory_order_acq_rel) != 0) return;  // who is at it looks once more
+  const ErrnoKeeper errno_keeper;
+  uint32_t wanted = 1;
+  do {
+    look(may_load);
+  } while (!g_looks_wanted.compare_exchange_strong(wanted, 0, std::memory_order_acq_rel));
+}
+
+struct Real {
+  decltype(&::dlclose) dlclose;
+  decltype(&::pthread_create) pthread_create;
+  decltype(&::epoll_create) epoll_create;
+  decltype(&::epoll_create1) epoll_create1;
+};
+Real g_real;
+
+}  // namespace
+
+void start_late_modules(bool is_tracing) {
+  real(g_real.dlclose, "dlclose");
+  real(g_real.pthread_create, "pthread_create");
+  real(g_real.epoll_create, "epoll_create");
+  real(g_real.epoll_create1, "epoll_create1");
+  g_stage.store(is_tracing ? Stage::kTracing : Stage::kNothingFound, std::memory_order_release);
+}
+
+}  // namespace asynctrace::agent
+
+using namespace asynctrace::agent;
+
+void* asynctrace_before_dlsym() {
+  look_again(true);
+  return reinterpret_cast<void*>(real_dlsym());
+}
+
+ASYNCTRACE_EXPORT int dlclose(void* library) {
+  const int result = real(g_real.dlclose, "dlclose")(library);
+  look_again(false);
+  return result;
+}
+
+ASYNCTRACE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                                     void* (*function)(void*), void* argument) {
+  look_again(false);
+  g_has_threads.store(true, std::memory_order_relaxed);
+  return real(g_real.pthread_create, "pthread_create")(thread, attributes, function, argument);
+}
+
+ASYNCTRACE_EXPORT int epoll_create(int size) {
+  look_again(false);
+  return real(g_real.epoll_create, "epoll_create")(size);
+}
+
+ASYNCTRACE_EXPORT int epoll_create1(int flags) {
+  look_again(false);
+  return real(g_real.epoll_create1, "epoll_create1")(flags);
+}
