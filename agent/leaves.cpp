@@ -66,6 +66,7 @@ void fill(LeafEntry& entry, const ThreadContext& context, const LeafOwner& owner
   entry.poll = owner.poll;
   entry.flags = static_cast<uint8_t>(owner.own_waker ? kOwnWaker : 0u);
   entry.joins = context.joining;
+  entry.counted = owner.counted;
   entry.woken.store(false, std::memory_order_relaxed);
 }
 

@@ -25,6 +25,7 @@ struct alignas(64) LeafEntry {
   uint8_t flags;                 // segment::LeafFlags
   bool vtable_first;             // order of the two words of a RawWaker
   std::atomic<bool> woken;       // by reference, so the waker lives on; a leaf that replaces it waits anew
+  bool counted;                  // in its task's live_leaves
 };
 static_assert(sizeof(LeafEntry) == 64, "one cache line: a leaf ends on another thread than it began");
 
@@ -40,6 +41,7 @@ struct LeafOwner {
   bool own_waker;
   uint64_t registered;
   uint64_t since;
+  bool counted = false;  // in its task's live_leaves
 };
 
 // Begins a leaf that ends with its waker. kNone: no room (counted).

@@ -16,6 +16,11 @@ TaskEntry* g_entries = nullptr;
 IndexPool g_pool;
 TaskTable g_table;
 
+// Key of a kWaker task in the table: never that of a task's header, nor one of the table's own marks.
+constexpr uint64_t kWakerKey = uint64_t{1} << 63;
+constexpr uint32_t kDataBits = 48;
+constexpr uint64_t kDataMask = (uint64_t{1} << kDataBits) - 1;
+
 constexpr uint64_t pack(uint64_t ticks, TaskState state) {
   return ticks << 2 | static_cast<uint64_t>(state);
 }
@@ -36,7 +41,7 @@ void publish(uint32_t slot, uint64_t id, uint64_t state) {
   segment::Task& task = task_record(slot);
   // Nobody may see a new field beside the old id; the other half is SegmentReader::task().
   std::atomic_thread_fence(std::memory_order_release);
-  task.address = entry.header;
+  task.address = entry.kind == TaskKind::kWaker ? entry.header & kDataMask : entry.header;
   task.created = entry.created;
   task.busy = task.max_poll = 0;
   task.polls = entry.polls;
@@ -91,9 +96,12 @@ uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint1
   entry.poller = poller;
   entry.kind = kind;
   entry.woken.store(true, std::memory_order_relaxed);
+  // A late look at the slot's last owner must not count: see join_waker_task().
+  const uint32_t leaves = kind == TaskKind::kWaker ? 1 : kind == TaskKind::kBlockOn ? 0 : kEnding;
+  entry.live_leaves.store(leaves, std::memory_order_release);
   entry.id.store(id, std::memory_order_release);
   publish(slot, id, pack(entry.created, TaskState::kNone));
-  if (kind == TaskKind::kTask && !g_table.insert(address, slot)) {
+  if (kind != TaskKind::kBlockOn && !g_table.insert(address, slot)) {
     end_task(guard, slot, id);
     g_segment.count_loss(segment::kLostTasks);
     return kNone;
@@ -105,7 +113,7 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
   TaskEntry& entry = g_entries[slot];
   if (!entry.id.compare_exchange_strong(id, 0, std::memory_order_acq_rel)) return;
   std::atomic_ref<uint64_t>(task_record(slot).id).store(0, std::memory_order_release);
-  if (entry.kind == TaskKind::kTask) g_table.erase(entry.header);
+  if (entry.kind != TaskKind::kBlockOn) g_table.erase(entry.header);
   end_inexact_leaves(guard, entry);
   g_pool.give(guard.context().tasks, slot);
 }
@@ -141,9 +149,10 @@ void end_task_poll(uint32_t slot, uint64_t began, uint64_t ticks, TaskState stat
 
 void mark_woken(uint32_t slot, uint64_t id) {
   TaskEntry& entry = g_entries[slot];
-  if (entry.kind == TaskKind::kBlockOn) entry.woken.store(true, std::memory_order_release);
   uint64_t word = state_word(slot).load(std::memory_order_acquire);
-  if (state_of(word) != TaskState::kWaiting || entry.id.load(std::memory_order_acquire) != id) return;
+  if (entry.id.load(std::memory_order_acquire) != id) return;
+  if (entry.kind != TaskKind::kTask) entry.woken.store(true, std::memory_order_release);
+  if (state_of(word) != TaskState::kWaiting) return;
   // The word holds a time, so it cannot come from another task that has the slot by now.
   if (state_word(slot).compare_exchange_strong(word, pack(now(), TaskState::kScheduled),
                                                std::memory_order_acq_rel))
@@ -161,6 +170,31 @@ void mark_nesting(uint32_t slot) {
   if ((seen & segment::kNestsPolls) == 0) flags.store(seen | segment::kNestsPolls, std::memory_order_relaxed);
 }
 
+namespace {
+
+// Polls that are not seen: a task that was woken has been polled by the time it has a new leaf.
+void begin_poll_if_woken(uint32_t slot, uint64_t ticks, uint32_t tid) {
+  if (!g_entries[slot].woken.exchange(false, std::memory_order_acq_rel)) return;
+  begin_task_poll(slot, ticks, tid);
+  // Nor is their end: with its first leaf it counts as waiting.
+  state_word(slot).store(pack(ticks, TaskState::kWaiting), std::memory_order_release);
+}
+
+// False: it has ended meanwhile.
+bool join_waker_task(const HookGuard& guard, uint32_t slot, uint64_t key) {
+  TaskEntry& entry = g_entries[slot];
+  uint32_t leaves = entry.live_leaves.load(std::memory_order_acquire);
+  do {
+    if (leaves == kEnding) return false;
+  } while (!entry.live_leaves.compare_exchange_weak(leaves, leaves + 1, std::memory_order_acq_rel));
+  // From here on the slot stays with its task, whichever that is.
+  if (entry.header == key) return true;
+  leave_task(guard, slot, entry.id.load(std::memory_order_acquire));
+  return false;
+}
+
+}  // namespace
+
 uint32_t block_on_task(const HookGuard& guard, uint64_t ticks) {
   ThreadContext& context = guard.context();
   if (context.block_on_task == kNone) {
@@ -168,13 +202,36 @@ uint32_t block_on_task(const HookGuard& guard, uint64_t ticks) {
     if (context.block_on_task == kNone) return kNone;
     context.block_on_id = g_entries[context.block_on_task].id.load(std::memory_order_relaxed);
   }
-  TaskEntry& entry = g_entries[context.block_on_task];
-  if (entry.woken.exchange(false, std::memory_order_acq_rel)) {
-    begin_task_poll(context.block_on_task, ticks, context.tid);
-    // Its polls have no visible end: with its first leaf it counts as waiting.
-    state_word(context.block_on_task).store(pack(ticks, TaskState::kWaiting), std::memory_order_release);
-  }
+  begin_poll_if_woken(context.block_on_task, ticks, context.tid);
+  g_entries[context.block_on_task].live_leaves.fetch_add(1, std::memory_order_relaxed);
   return context.block_on_task;
+}
+
+bool block_on_waits(const ThreadContext& context) {
+  if (context.block_on_task == kNone) return false;
+  const TaskEntry& entry = g_entries[context.block_on_task];
+  return entry.live_leaves.load(std::memory_order_relaxed) != 0 || entry.inexact_leaves != kNone;
+}
+
+uint32_t waker_task(const HookGuard& guard, uint64_t data, uint16_t table, uint64_t ticks) {
+  if (data > kDataMask || table >= 1u << (63 - kDataBits)) return kNone;
+  const uint64_t key = kWakerKey | uint64_t{table} << kDataBits | data;
+  uint32_t slot = find_task(key);
+  if (slot == kNone || !join_waker_task(guard, slot, key))
+    slot = add_task(guard, TaskKind::kWaker, key, segment::kNoPoller);
+  if (slot != kNone) begin_poll_if_woken(slot, ticks, guard.context().tid);
+  return slot;
+}
+
+void leave_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
+  TaskEntry& entry = g_entries[slot];
+  if (entry.id.load(std::memory_order_acquire) != id) return;  // its thread is gone
+  if (entry.live_leaves.fetch_sub(1, std::memory_order_acq_rel) != 1 || entry.kind != TaskKind::kWaker)
+    return;
+  // In a signal handler it is left as it is, and taken up again by the next leaf.
+  uint32_t none = 0;
+  if (guard && entry.live_leaves.compare_exchange_strong(none, kEnding, std::memory_order_acq_rel))
+    end_task(guard, slot, id);
 }
 
 void end_block_on_task(const HookGuard& guard) {

@@ -20,8 +20,11 @@ struct alignas(64) TaskEntry {
   uint32_t inexact_leaves;  // chain of leaves without an exact end, by LeafEntry::next; kNone: none
   uint16_t poller;
   segment::TaskKind kind;
-  std::atomic<bool> woken;  // kBlockOn: a waker was woken since its last poll
+  std::atomic<bool> woken;            // not kTask: a waker was woken since its last poll
+  std::atomic<uint32_t> live_leaves;  // not kTask: those with an exact end; kEnding: a kWaker that ends
 };
+
+inline constexpr uint32_t kEnding = UINT32_MAX;
 
 bool start_tasks();
 TaskEntry& task_entry(uint32_t slot);
@@ -57,6 +60,17 @@ void mark_nesting(uint32_t slot);
 // The pseudo task for futures that this thread polls itself, made at first need; its slot, or kNone. Begins a
 // new poll if it was woken since the last leaf.
 uint32_t block_on_task(const HookGuard& guard, uint64_t ticks);
+
+// Whether that task has a leaf, so that a waker made on this thread may be one of its children's.
+bool block_on_waits(const ThreadContext& context);
+
+// The task that the wakers with this data and table wake, made at first need; its slot, or kNone. Begins a
+// new poll if it was woken since the last leaf. Counts a leaf, to be begun next or taken back with
+// leave_task().
+uint32_t waker_task(const HookGuard& guard, uint64_t data, uint16_t table, uint64_t ticks);
+
+// A leaf of a task that is not kTask is gone. The end of a kWaker task, if it was the last.
+void leave_task(const HookGuard& guard, uint32_t slot, uint64_t id);
 
 // The context of a thread that is gone goes to another one: ends its pseudo task.
 void end_block_on_task(const HookGuard& guard);

@@ -109,6 +109,7 @@ ThreadContext* register_thread() {
   context->joining = 0;
   context->joining_at = 0;
   context->waking = 0;
+  context->waker_task_id = 0;
   context->begun = {};
   context->ended = {};
   context->self_woken = {};

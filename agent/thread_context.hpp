@@ -59,7 +59,8 @@ struct ThreadContext {
   uintptr_t stack_anchor;  // stands for the root where a stack has none
   uint32_t block_on_task;  // slot of this thread's pseudo task, kNone; meaningful once `used`
   uint64_t block_on_id;
-  bool used;  // by an earlier thread, or by this one before a fork
+  uint64_t waker_task_id;  // of the kWaker task that was last given a leaf, 0: none
+  bool used;               // by an earlier thread, or by this one before a fork
   IndexCache tasks;
   IndexCache leaves;
   alignas(

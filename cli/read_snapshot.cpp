@@ -219,6 +219,7 @@ class Builder {
     out.id = in.id;
     out.address = in.address;
     out.kind = static_cast<TaskKind>(in.kind_and_flags >> 4);
+    if (out.kind == TaskKind::kWaker) out.runtime = RuntimeId::kOther;
     if (const auto poller = in.poller != segment::kNoPoller ? reader_.poller(in.poller) : std::nullopt) {
       out.runtime = poller->runtime;
       out.poll_function = poller->address;
@@ -236,8 +237,9 @@ class Builder {
     for (const segment::Leaf& leaf : raw.leaves) add_leaf(in, leaf, out);
     out.stuck = raw.settled && out.state == TaskState::kWaiting && out.leaves.empty() &&
                 in.references == segment::References::kNone;
-    // A thread that once waited in a block_on keeps its pseudo task.
-    if (out.kind == TaskKind::kBlockOn && out.leaves.empty()) return;
+    // A thread that once waited in a block_on keeps its pseudo task, and one known by its wakers alone may be
+    // about to end.
+    if (out.kind != TaskKind::kTask && out.leaves.empty()) return;
     snapshot_.tasks.push_back(std::move(out));
   }
 

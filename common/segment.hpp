@@ -178,8 +178,9 @@ struct Module {
 static_assert(sizeof(Module) == 72);
 
 // A task-poll function found in the program: `address` is the original function (for tokio
-// `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler.
-enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1, kAsyncTask = 2 };
+// `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler. kOther
+// has none: its tasks are known by their wakers alone.
+enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1, kAsyncTask = 2, kOther = 3 };
 struct Poller {
   uint64_t address;
   RuntimeId runtime;
@@ -215,6 +216,10 @@ enum class TaskState : uint64_t { kNone = 0, kRunning = 1, kWaiting = 2, kSchedu
 enum class TaskKind : uint8_t {
   kTask = 0,     // polled through a task vtable
   kBlockOn = 1,  // a future that a thread polls itself: `address` is the thread id
+  // Whoever is woken by the wakers with one data pointer, which is `address`: a task of an executor that is
+  // not known, a block_on, or a future that a combinator gave a waker of its own. It lasts as long as a leaf
+  // of its.
+  kWaker = 2,
 };
 enum TaskFlags : uint8_t {
   kNestsPolls =

@@ -26,8 +26,9 @@ void count(StackEntry& stack) {
 void note_self_wake(const HookGuard& guard, const LeafEntry& entry) {
   ThreadContext& context = guard.context();
   const Frame* frame = context.frame;
-  const bool own_poll =
-      frame != nullptr ? frame->task_id == entry.task_id : context.block_on_id == entry.task_id;
+  const bool own_poll = frame != nullptr
+                            ? frame->task_id == entry.task_id
+                            : entry.task_id == context.block_on_id || entry.task_id == context.waker_task_id;
   if (!own_poll) return;
   StackEntry* stack = stack_entry(entry.stack);
   if (stack == nullptr || stack->self_waking.load(std::memory_order_relaxed)) return;
@@ -36,7 +37,8 @@ void note_self_wake(const HookGuard& guard, const LeafEntry& entry) {
   if (begun.task_id == entry.task_id && begun.stack == entry.stack && begun.leaf != leaf_number(entry) &&
       (frame == nullptr || begun.poll == frame->poll))
     return mark(*stack);
-  // About to be replaced (async-io)? The polls of a block_on have no visible bounds, and its runtime's own
+  // About to be replaced (async-io)? The polls of a block_on, or of an executor
+  // that is not known, have no visible bounds, and its own
   // driver wakes it on the same thread: there only a loop counts.
   if (frame != nullptr && entry.poll != frame->poll) {
     context.self_woken.task_id = entry.task_id;

@@ -43,7 +43,7 @@ bool is_what_was_loaded(const unsigned char* file, size_t size, const LoadedModu
 
 }  // namespace
 
-SymbolIndex::SymbolIndex(const LoadedModule& module) {
+SymbolIndex::SymbolIndex(const LoadedModule& module, Wanted wanted) {
   const int fd = open(module.path[0] == '\0' ? "/proc/self/exe" : module.path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
   struct stat info;
@@ -52,7 +52,7 @@ SymbolIndex::SymbolIndex(const LoadedModule& module) {
     void* file = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (file != MAP_FAILED) {
       const auto* bytes = static_cast<const unsigned char*>(file);
-      if (is_what_was_loaded(bytes, size, module)) read(bytes, size, module.bias);
+      if (is_what_was_loaded(bytes, size, module)) read(bytes, size, module.bias, wanted);
       munmap(file, size);
     }
   }
@@ -63,7 +63,7 @@ SymbolIndex::~SymbolIndex() {
   if (entries_ != nullptr) munmap(entries_, capacity_ * sizeof(Entry));
 }
 
-void SymbolIndex::read(const unsigned char* file, size_t size, uint64_t bias) {
+void SymbolIndex::read(const unsigned char* file, size_t size, uint64_t bias, Wanted wanted) {
   const auto* header = items<Elf64_Ehdr>(file, size, 0, 1);
   if (header == nullptr || header->e_shentsize != sizeof(Elf64_Shdr)) return;
   const auto* sections = items<Elf64_Shdr>(file, size, header->e_shoff, header->e_shnum);
@@ -77,7 +77,9 @@ void SymbolIndex::read(const unsigned char* file, size_t size, uint64_t bias) {
     const auto* strings = items<char>(file, size, names.sh_offset, names.sh_size);
     if (symbols == nullptr || strings == nullptr || names.sh_size == 0 || strings[names.sh_size - 1] != '\0')
       return;
-    if (!names_a_runtime(strings, names.sh_size)) return;
+    const bool runtime = names_a_runtime(strings, names.sh_size);
+    is_rust_ = runtime || names_rust(strings, names.sh_size);
+    if (!(wanted == Wanted::kRuntime ? runtime : is_rust_)) return;
     capacity_ = count;
     entries_ = reserve_array<Entry>(count);
     if (entries_ == nullptr) return;

@@ -11,13 +11,20 @@ namespace asynctrace::agent {
 
 class SymbolIndex {
  public:
-  // Empty where the file is stripped, names no runtime that we know, or is not the one that was loaded.
-  explicit SymbolIndex(const LoadedModule& module);
+  enum class Wanted {
+    kRuntime,  // only where the names tell of a runtime that we know
+    kRust,     // of whatever Rust was linked into
+  };
+  // Empty where the file is stripped, not what is wanted, or not the one that was loaded.
+  SymbolIndex(const LoadedModule& module, Wanted wanted);
   ~SymbolIndex();
   SymbolIndex(const SymbolIndex&) = delete;
   SymbolIndex& operator=(const SymbolIndex&) = delete;
 
   bool empty() const { return count_ == 0; }
+
+  // Whether Rust was linked into the program, as far as its symbols tell.
+  bool is_rust() const { return is_rust_; }
 
   // Bits of Role; 0: nothing of interest.
   uint32_t roles_at(uint64_t address) const;
@@ -27,12 +34,13 @@ class SymbolIndex {
     uint64_t address;
     uint32_t roles;
   };
-  void read(const unsigned char* file, size_t size, uint64_t bias);
+  void read(const unsigned char* file, size_t size, uint64_t bias, Wanted wanted);
   void sort_and_merge();
 
   Entry* entries_ = nullptr;
   size_t capacity_ = 0;
   size_t count_ = 0;
+  bool is_rust_ = false;
 };
 
 }  // namespace asynctrace::agent

@@ -96,6 +96,11 @@ bool names_a_runtime(const char* names, size_t size) {
          memmem(names, size, kAsyncTask, strlen(kAsyncTask)) != nullptr;
 }
 
+bool names_rust(const char* names, size_t size) {
+  constexpr const char* kPersonality = "rust_eh_personality";
+  return memmem(names, size, kPersonality, strlen(kPersonality)) != nullptr;
+}
+
 uint32_t roles_of(const char* mangled) {
   uint32_t roles = 0;
   if (strncmp(mangled, "_ZN", 3) == 0) roles = legacy_role(mangled + 3);

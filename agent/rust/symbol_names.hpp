@@ -28,4 +28,7 @@ uint32_t roles_of(const char* mangled);
 // cheaper than a look at each name.
 bool names_a_runtime(const char* names, size_t size);
 
+// Whether they hold the name that every Rust program has.
+bool names_rust(const char* names, size_t size);
+
 }  // namespace asynctrace::agent

@@ -67,16 +67,24 @@ uint32_t row_for(const Row* rows, uint32_t& count, ThunkArray array, uint64_t ad
 
 class Finder {
  public:
-  explicit Finder(const LoadedModule& module) : module_(module), symbols_(module) {}
+  Finder(const LoadedModule& module, const SymbolIndex& symbols) : module_(module), symbols_(symbols) {}
 
-  // True: found how a runtime polls its tasks.
+  // True: found how a runtime polls its tasks, or at least wakers.
   bool run() {
-    // Wakers alone do not tell tasks apart, so without a task's poll function there is nothing to look for.
-    if (symbols_.empty()) return false;
     for (const Elf64_Phdr& header : segments(false)) find_in(header, &Finder::look_for_tables);
     // Copies of a known table whose clone function names another copy.
     for (const Elf64_Phdr& header : segments(false)) find_in(header, &Finder::look_for_copies);
-    return link_poll_functions();
+    return link_poll_functions() || found_wakers_;
+  }
+
+  // By structure alone.
+  bool has_waker_table() const {
+    for (const Elf64_Phdr& header : segments(false))
+      if (any_in(header, [this](const uint64_t* words, size_t available) {
+            return is_waker_table(words, available) && refers_to(words[0], address_of(words));
+          }))
+        return true;
+    return false;
   }
 
  private:
@@ -115,19 +123,30 @@ class Finder {
     return false;
   }
 
-  void find_in(const Elf64_Phdr& header, void (Finder::*look)(uint64_t*, size_t)) {
+  // Looks at each word that points to code until `look` is content.
+  template <typename Look>
+  bool any_in(const Elf64_Phdr& header, Look look) const {
     const uint64_t start = round_up(module_.bias + header.p_vaddr, 8);
     const uint64_t end = module_.bias + header.p_vaddr + header.p_filesz;
-    if (end < start + 8) return;
+    if (end < start + 8) return false;
     auto* words = reinterpret_cast<uint64_t*>(start);
     const size_t count = (end - start) / 8;
     for (size_t i = 0; i < count; i++)
-      if (is_code(words[i])) (this->*look)(words + i, count - i);
+      if (is_code(words[i]) && look(words + i, count - i)) return true;
+    return false;
+  }
+
+  void find_in(const Elf64_Phdr& header, void (Finder::*look)(uint64_t*, size_t)) {
+    any_in(header, [&](uint64_t* words, size_t available) { return (this->*look)(words, available), false; });
+  }
+
+  bool is_waker_table(const uint64_t* words, size_t available) const {
+    return available >= 4 && is_code(words[1]) && is_code(words[2]) && is_code(words[3]);
   }
 
   void look_for_tables(uint64_t* words, size_t available) {
     if ((symbols_.roles_at(words[0]) & kPollRole) != 0) add_task_table(words, available);
-    if (available < 4 || !is_code(words[1]) || !is_code(words[2]) || !is_code(words[3])) return;
+    if (!is_waker_table(words, available)) return;
     if (is_waker_table_by_name(words) || refers_to(words[0], reinterpret_cast<uint64_t>(words)))
       add_waker_table(words);
   }
@@ -189,6 +208,7 @@ class Finder {
     table.off.store(false, std::memory_order_relaxed);
     table.layout.store(LayoutState::kUnknown, std::memory_order_relaxed);
     plan_patch(words, ThunkArray::kClone, number);
+    found_wakers_ = true;
   }
 
   void add_task_table(uint64_t* words, size_t available) {
@@ -269,7 +289,8 @@ class Finder {
   }
 
   const LoadedModule& module_;
-  SymbolIndex symbols_;
+  const SymbolIndex& symbols_;
+  bool found_wakers_ = false;
 };
 
 }  // namespace
@@ -288,7 +309,11 @@ bool start_tables() {
 }
 
 bool find_tables(const LoadedModule& module) {
-  return Finder(module).run();
+  if (const SymbolIndex symbols(module, SymbolIndex::Wanted::kRuntime); !symbols.empty())
+    return Finder(module, symbols).run();
+  else if (!symbols.is_rust() || !Finder(module, symbols).has_waker_table()) return false;
+  // An executor that we do not know: its tasks are known by their wakers alone.
+  return Finder(module, SymbolIndex(module, SymbolIndex::Wanted::kRust)).run();
 }
 
 void patch_tables() {

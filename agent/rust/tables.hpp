@@ -69,7 +69,8 @@ extern Tables g_tables;
 // Makes room for the rows. False: the limits of the process forbid it.
 bool start_tables();
 
-// Looks a module over. True: a runtime that we know is in it; nothing is changed yet. Opens its file.
+// Looks a module over. True: a runtime that we know is in it, or wakers of some other; nothing is changed
+// yet. Opens its file.
 bool find_tables(const LoadedModule& module);
 
 // Puts the thunks into the slots that find_tables() found since the last time.

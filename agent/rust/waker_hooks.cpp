@@ -55,6 +55,25 @@ Cloned understand(Words words, uint16_t expected) {
   return {words.first, table_at(words.second), false};
 }
 
+// Outside any poll that is seen: a thread that polls a future itself, or a task of some other executor.
+bool find_unseen_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) {
+  ThreadContext& context = guard.context();
+  const uint64_t ticks = now();
+  const bool of_block_on = g_tables.wakers[cloned.table].kind == WakerKind::kBlockOn;
+  // A combinator inside a block_on has that one's waker cloned before it makes its own.
+  if (of_block_on || block_on_waits(context)) {
+    const uint32_t task = block_on_task(guard, ticks);
+    if (task == kNone) return false;
+    owner = {task, context.block_on_id, task_entry(task).polls, of_block_on, ticks, ticks, true};
+    return true;
+  }
+  const uint32_t task = waker_task(guard, cloned.data, cloned.table, ticks);
+  if (task == kNone) return g_segment.count_loss(segment::kForeignLeaves), false;
+  context.waker_task_id = task_entry(task).id.load(std::memory_order_relaxed);
+  owner = {task, context.waker_task_id, task_entry(task).polls, true, ticks, ticks, true};
+  return true;
+}
+
 // Whose leaf a clone is. False: nobody's.
 bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) {
   Frame* frame = guard.context().frame;
@@ -75,17 +94,12 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
              task_waker,  registered,     task_waker ? registered : now()};
     return frame->task != kNone;
   }
-  // A combinator inside a block_on has that one's waker cloned before it makes its own.
-  if (kind == WakerKind::kOther && guard.context().block_on_task == kNone) {
-    g_segment.count_loss(segment::kForeignLeaves);
-    return false;
-  }
-  const uint64_t ticks = now();
-  const uint32_t task = block_on_task(guard, ticks);
-  if (task == kNone) return false;
-  const bool own_waker = kind == WakerKind::kBlockOn;
-  owner = {task, guard.context().block_on_id, task_entry(task).polls, own_waker, ticks, ticks};
-  return true;
+  return find_unseen_owner(guard, cloned, owner);
+}
+
+// The leaf that the owner was found for does not begin.
+void give_up(const HookGuard& guard, const LeafOwner& owner) {
+  if (owner.counted) leave_task(guard, owner.task, owner.task_id);
 }
 
 // Records the leaf; the words to hand out are `words` themselves or their wrapping.
@@ -96,11 +110,15 @@ Words wrap(const HookGuard& guard, Words words, const Cloned& cloned, const Leaf
   if (!find_owner(guard, cloned, owner)) return words;
   const uint32_t stack_number = stack != nullptr ? stack->number : segment::kNoStack;
   if (stack != nullptr && wants_original(guard, owner, *stack)) {
-    renew_inexact_leaf(guard, owner, stack_number);
+    // Without wakers of ours nothing would ever end a task that is known by them alone.
+    if (task_entry(owner.task).kind == segment::TaskKind::kWaker)
+      g_segment.count_loss(segment::kForeignLeaves);
+    else renew_inexact_leaf(guard, owner, stack_number);
+    give_up(guard, owner);
     return words;
   }
   const uint32_t leaf = begin_leaf(guard, owner, stack_number);
-  if (leaf == kNone) return words;
+  if (leaf == kNone) return give_up(guard, owner), words;
   LeafEntry& entry = leaf_entry(leaf);
   entry.waker_data = cloned.data;
   entry.table = cloned.table;
@@ -133,8 +151,12 @@ void forget_waking() {
 
 // Its last waker is gone. Not tracing any more: the record is not used again.
 void release(const HookGuard& guard, bool tracing, LeafEntry& entry, bool dropped) {
-  if (tracing) end_leaf(guard, leaf_number(entry), dropped);
-  else entry.wakers.store(0, std::memory_order_relaxed);
+  if (!tracing) return entry.wakers.store(0, std::memory_order_relaxed);
+  const bool counted = entry.counted;
+  const uint32_t task = entry.task;
+  const uint64_t task_id = entry.task_id;
+  end_leaf(guard, leaf_number(entry), dropped);
+  if (counted) leave_task(guard, task, task_id);
 }
 
 bool is_last(const LeafEntry& entry) {

@@ -205,12 +205,13 @@ std::string JsonItems::task(const ReportTask& task) const {
   const Task& source = *task.task;
   std::string line = fmt::format(
       R"({{"id":{},"native_id":null,"runtime":"{}","address":"0x{:x}","kind":"{}","type":{},"name":null,)"
-      R"("state":"{}","observed":true,"stuck":{},"created_ns":{},"in_state_ns":{},"polls":{},"wakes":{},)"
+      R"("state":"{}","observed":{},"stuck":{},"created_ns":{},"in_state_ns":{},"polls":{},"wakes":{},)"
       R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":{},"leaves":[)",
       source.id, asynctrace::name(source.runtime), source.address, name(task.kind),
-      task.type ? std::string_view(types_[*task.type]) : kNull, name(source.state), source.stuck,
-      source.created_ns, source.in_state_ns, source.polls, source.wakes, source.busy_ns, source.max_poll_ns,
-      number_or_null(source.last_poll_tid), number_or_null(task.running_stack));
+      task.type ? std::string_view(types_[*task.type]) : kNull, name(source.state),
+      source.kind != TaskKind::kWaker, source.stuck, source.created_ns, source.in_state_ns, source.polls,
+      source.wakes, source.busy_ns, source.max_poll_ns, number_or_null(source.last_poll_tid),
+      number_or_null(task.running_stack));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(

@@ -33,6 +33,9 @@ struct LeafKind {
   bool internal = false;    // an executor that waits for work
 };
 
+// Whether it belongs to a combinator that gives its children wakers of their own.
+bool is_combinator(const Frame& frame);
+
 // A frame as the leaf table sees it.
 struct ClassifiedFrame {
   const Frame* frame;

@@ -108,6 +108,17 @@ void add_diagnostics(Report& report) {
     if (count == 0) continue;
     report.diagnostics.push_back({row.code, fmt::format("{}: {}", row.what, count), std::string(row.remedy)});
   }
+  const auto alone = std::count_if(snapshot.tasks.begin(), snapshot.tasks.end(),
+                                   [](const Task& task) { return task.kind == TaskKind::kWaker; });
+  if (alone > 0) {
+    report.diagnostics.push_back(
+        {"wakers_alone",
+         fmt::format(
+             "tasks of executors that are not known, seen by their wakers alone: {}; one that ended and "
+             "left a waker behind would still be shown",
+             alone),
+         ""});
+  }
   const auto torn =
       std::count_if(snapshot.tasks.begin(), snapshot.tasks.end(), [](const Task& task) { return task.torn; });
   if (torn > 0) {

@@ -127,8 +127,15 @@ void GroupBuilder::add_to(const ReportTask& task, const Shape& shape) {
   merged.waits.push_back(shape.keys.empty() ? task.task->in_state_ns : longest);
 }
 
+// A task known by its wakers alone, which holds others that are listed on their own.
+bool is_way_to_others(const ReportTask& task) {
+  return task.task->kind == TaskKind::kWaker &&
+         std::none_of(task.leaves.begin(), task.leaves.end(),
+                      [](const ReportLeaf& leaf) { return leaf.shown; });
+}
+
 void GroupBuilder::add(const ReportTask& task) {
-  if (task.kind == ReportTaskKind::kWorker) return;
+  if (task.kind == ReportTaskKind::kWorker || is_way_to_others(task)) return;
   TaskCounts& counts = report_.counts;
   ++counts.total;
 

@@ -3,6 +3,7 @@
 // The innermost row that matches is the primitive. Frames further out may say it better: a row replaces the
 // match so far if it is of the same family and of a higher rank. So tokio's Mutex, which is a semaphore
 // inside, reads "Mutex lock", while the read inside a timeout stays a read.
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -12,7 +13,7 @@
 namespace asynctrace {
 namespace {
 
-enum class Family : uint8_t { kAlone, kIo, kTimer, kNotify, kSemaphore, kJoin, kAsyncIo, kEvent };
+enum class Family : uint8_t { kAlone, kIo, kTimer, kNotify, kSemaphore, kJoin, kAsyncIo, kEvent, kPool };
 
 struct LeafRow {
   std::string_view pattern;  // parts of the path without generic arguments, in this order, '*' between them
@@ -126,7 +127,8 @@ constexpr LeafRow kRows[] = {
     {"tokio::task::local::RunUntil*", "LocalSet", kUnknown},
     {"tokio_util::task::spawn_pinned::*", "LocalPool", kJoin},
     // futures
-    {"futures_util::stream::futures_unordered::*", "FuturesUnordered", kUnknown, Family::kAlone, 0, true},
+    {"futures_executor::local_pool::LocalPool*", "LocalPool", kUnknown, Family::kPool, 1, false, true},
+    {"futures_util::stream::futures_unordered::*", "FuturesUnordered", kUnknown, Family::kPool, 0, true},
     {"futures_util::future::*shared::*", "Shared", kUnknown, Family::kAlone, 0, true},
     {"futures_buffered::*", "FuturesUnordered", kUnknown, Family::kAlone, 0, true},
     {"futures_concurrency::*", "futures-concurrency", kUnknown, Family::kAlone, 0, true},
@@ -228,6 +230,12 @@ std::string_view name(LeafClass leaf_class) {
 
 bool is_outside(LeafClass leaf_class) {
   return leaf_class == kIo || leaf_class == LeafClass::kTimer || leaf_class == kSignal;
+}
+
+bool is_combinator(const Frame& frame) {
+  const std::string function = without_generics(plain_function(frame.function));
+  return std::any_of(std::begin(kRows), std::end(kRows),
+                     [&](const LeafRow& row) { return row.combinator && matches(function, row.pattern); });
 }
 
 LeafKind classify_leaf(std::span<const ClassifiedFrame> frames) {

@@ -9,6 +9,7 @@ namespace {
 struct Newest {
   uint32_t stack;
   uint64_t registered;
+  bool own_waker;
   bool excluded = false;
 };
 
@@ -21,7 +22,7 @@ void confirm(const std::vector<const Leaf*>& sources, std::vector<ReportLeaf>& l
     const auto same = std::find_if(newest.begin(), newest.end(),
                                    [&](const Newest& other) { return other.stack == *leaves[i].stack; });
     if (same == newest.end()) {
-      newest.push_back({*leaves[i].stack, sources[i]->registered});
+      newest.push_back({*leaves[i].stack, sources[i]->registered, sources[i]->own_waker});
     } else {
       same->registered = std::max(same->registered, sources[i]->registered);
     }
@@ -29,7 +30,8 @@ void confirm(const std::vector<const Leaf*>& sources, std::vector<ReportLeaf>& l
   if (newest.size() < 2) return;
   for (Newest& older : newest) {
     older.excluded = std::any_of(newest.begin(), newest.end(), [&](const Newest& newer) {
-      return newer.registered > older.registered && stacks.exclude_each_other(older.stack, newer.stack);
+      return newer.registered > older.registered &&
+             stacks.exclude_each_other(older.stack, newer.stack, older.own_waker && newer.own_waker);
     });
   }
   for (ReportLeaf& leaf : leaves) {
@@ -42,21 +44,27 @@ void confirm(const std::vector<const Leaf*>& sources, std::vector<ReportLeaf>& l
   }
 }
 
-LeafReason find_reason(const Leaf& source, const ReportLeaf& leaf, bool has_children,
-                       const Snapshot& snapshot, const Report& report) {
+LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& leaf, bool has_children,
+                       StackTable& stacks, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
   const ReportStack& stack = report.stacks[*leaf.stack];
   if (stack.kind.internal) return LeafReason::kExecutor;
-  if (stack.kind.combinator) return has_children ? LeafReason::kChildrenShown : LeafReason::kChildrenHidden;
+  if (stack.kind.combinator) {
+    if (has_children) return LeafReason::kChildrenShown;
+    const bool apart = task.kind == TaskKind::kWaker && stacks.has_children_apart(*leaf.stack);
+    return apart ? LeafReason::kChildrenApart : LeafReason::kChildrenHidden;
+  }
   if (!source.exact_end) return LeafReason::kNoExactEnd;
-  const Stack& raw = snapshot.stacks[stack.source];
+  const Stack& raw = report.snapshot->stacks[stack.source];
   if (raw.incomplete || raw.truncated) return LeafReason::kStackIncomplete;
+  if (task.kind == TaskKind::kWaker) return LeafReason::kWakerAlone;
   if (stack.kind.known) return LeafReason::kNone;
   return stack.kind.text == LeafKind{}.text ? LeafReason::kNoSymbols : LeafReason::kUnknownKind;
 }
 
 bool is_place(const ReportLeaf& leaf) {
-  return leaf.reason != LeafReason::kChildrenShown && leaf.reason != LeafReason::kExecutor;
+  return leaf.reason != LeafReason::kChildrenShown && leaf.reason != LeafReason::kChildrenApart &&
+         leaf.reason != LeafReason::kExecutor;
 }
 
 }  // namespace
@@ -73,6 +81,8 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kNoExactEnd: return "the program holds the original waker: it may have ended";
     case LeafReason::kChildrenHidden: return "children not observable";
     case LeafReason::kChildrenShown: return "its children are leaves of this task";
+    case LeafReason::kChildrenApart: return "its children are listed on their own";
+    case LeafReason::kWakerAlone: return "known by its waker alone: the task may have ended";
     case LeafReason::kExecutor: return "the executor waits for work here, not the task";
   }
   return "";
@@ -99,7 +109,7 @@ std::vector<ReportLeaf> judge_leaves(const Task& task, StackTable& stacks, const
       std::any_of(sources.begin(), sources.end(), [](const Leaf* leaf) { return !leaf->own_waker; });
   for (size_t i = 0; i < leaves.size(); ++i) {
     if (!leaves[i].confirmed) continue;
-    leaves[i].reason = find_reason(*sources[i], leaves[i], has_children, *report.snapshot, report);
+    leaves[i].reason = find_reason(task, *sources[i], leaves[i], has_children, stacks, report);
     // A way to its children, or nobody's wait: no place of its own.
     if (!is_place(leaves[i])) leaves[i].confirmed = false;
   }

@@ -105,6 +105,7 @@ std::string_view name(RuntimeId id) {
   switch (id) {
     case RuntimeId::kTokio: return "tokio";
     case RuntimeId::kAsyncTask: return "async-task";
+    case RuntimeId::kOther: return "other";
     case RuntimeId::kUnknown: break;
   }
   return "unknown";

@@ -53,8 +53,10 @@ enum class LeafReason : uint8_t {
   kChildrenHidden,   // a combinator whose children are not observable
   kChildrenShown,    // a combinator whose children are leaves of this task
   kExecutor,         // the executor's wait for work, on the stack of a block_on
+  kChildrenApart,    // a combinator whose children are known by their own wakers
+  kWakerAlone,       // of a task that is known by its wakers alone
 };
-inline constexpr LeafReason kLastLeafReason = LeafReason::kExecutor;
+inline constexpr LeafReason kLastLeafReason = LeafReason::kWakerAlone;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <unordered_set>
 
 #include "cli/tree/names.hpp"
 #include "cli/tree/source_paths.hpp"
@@ -101,15 +102,15 @@ uint32_t StackTable::add_frame(uint32_t frame) {
   return entry->second;
 }
 
-bool StackTable::exclude_each_other(uint32_t a, uint32_t b) {
+bool StackTable::exclude_each_other(uint32_t a, uint32_t b, bool same_waker) {
   if (a == b) return false;
   const uint64_t key = uint64_t{std::min(a, b)} << 32 | std::max(a, b);
   const auto [entry, is_new] = exclusive_.try_emplace(key, false);
-  if (is_new) entry->second = part_in_async_body(a, b);
+  if (is_new) entry->second = part_in_async_body(a, b, same_waker);
   return entry->second;
 }
 
-bool StackTable::part_in_async_body(uint32_t a, uint32_t b) {
+bool StackTable::part_in_async_body(uint32_t a, uint32_t b, bool same_waker) {
   const std::vector<uint64_t>& pcs_a = snapshot_.stacks[report_.stacks[a].source].pcs;
   const std::vector<uint64_t>& pcs_b = snapshot_.stacks[report_.stacks[b].source].pcs;
   const auto parting = std::mismatch(pcs_a.rbegin(), pcs_a.rend(), pcs_b.rbegin(), pcs_b.rend());
@@ -137,9 +138,39 @@ bool StackTable::part_in_async_body(uint32_t a, uint32_t b) {
   above.insert(above.end(), frames_a.begin(), differ.first);
   for (auto frame = above.rbegin(); frame != above.rend(); ++frame) {
     if (is_async_body(frames[*frame].debug_name)) break;
+    if (same_waker && is_combinator(frames[*frame])) break;
     if (holds_many(frames[*frame])) return false;
   }
   return true;
+}
+
+bool StackTable::has_children_apart(uint32_t stack) {
+  const auto [entry, is_new] = parents_.try_emplace(stack, false);
+  if (!is_new) return entry->second;
+  std::unordered_set<uint32_t> others{report_.stacks[stack].source};
+  for (const Task& task : snapshot_.tasks) {
+    if (task.kind != TaskKind::kWaker) continue;
+    for (const Leaf& leaf : task.leaves) {
+      if (!leaf.stack || !others.insert(*leaf.stack).second) continue;
+      if (part_in_combinator(report_.stacks[stack].source, *leaf.stack)) return entry->second = true;
+    }
+  }
+  return false;
+}
+
+// Seen from the thread's start they part in one combinator, at two calls of its: one registers whom it wakes,
+// the other polls a child. By name and line, for a loop around it may poll from several addresses.
+bool StackTable::part_in_combinator(uint32_t source_a, uint32_t source_b) {
+  const std::vector<uint32_t> frames_a = to_frames(snapshot_.stacks[source_a].pcs, symbols_);
+  const std::vector<uint32_t> frames_b = to_frames(snapshot_.stacks[source_b].pcs, symbols_);
+  const std::vector<Frame>& frames = symbols_.frames();
+  const auto parting = std::mismatch(
+      frames_a.begin(), frames_a.end(), frames_b.begin(), frames_b.end(), [&](uint32_t x, uint32_t y) {
+        return same_function(frames[x], frames[y]) && same_place(frames[x], frames[y]);
+      });
+  if (parting.first == frames_a.end() || parting.second == frames_b.end()) return false;
+  const Frame& a = frames[*parting.first];
+  return same_function(a, frames[*parting.second]) && is_combinator(a);
 }
 
 }  // namespace asynctrace

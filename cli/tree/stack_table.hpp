@@ -25,12 +25,18 @@ class StackTable {
 
   // Both are indexes into Report::stacks. True if no task can wait in both at once: seen from the root they
   // part inside one async body, at different awaits of it. Below something that holds several futures of one
-  // type the body may be another instance, so that nothing follows.
-  bool exclude_each_other(uint32_t a, uint32_t b);
+  // type the body may be another instance, so that nothing follows. `same_waker`: both are leaves of one
+  // waker, so that a combinator which gives each future its own holds them in the same one.
+  bool exclude_each_other(uint32_t a, uint32_t b, bool same_waker);
+
+  // `stack` ends in a combinator of a task known by its wakers alone. True if some other such task was polled
+  // from inside the same combinator.
+  bool has_children_apart(uint32_t stack);
 
  private:
   uint32_t add_frame(uint32_t frame);
-  bool part_in_async_body(uint32_t a, uint32_t b);
+  bool part_in_async_body(uint32_t a, uint32_t b, bool same_waker);
+  bool part_in_combinator(uint32_t source_a, uint32_t source_b);
 
   const Snapshot& snapshot_;
   FrameSource& symbols_;
@@ -38,6 +44,7 @@ class StackTable {
   Report& report_;
   std::unordered_map<uint32_t, uint32_t> stacks_, frames_;
   std::unordered_map<uint64_t, bool> exclusive_;
+  std::unordered_map<uint32_t, bool> parents_;
 };
 
 }  // namespace asynctrace
