@@ -271,7 +271,7 @@ class Builder {
     for (Task& task : snapshot_.tasks)
       for (Leaf& leaf : task.leaves)
         if (const auto found = id_at.find(leaf.joins_address); found != id_at.end())
-          leaf.joins_task = found->second;
+          leaf.waits_for_task = found->second;
   }
 
   void read_losses() {

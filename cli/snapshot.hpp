@@ -41,12 +41,14 @@ struct Stack {
 struct Leaf {
   std::optional<uint32_t> stack;  // index into Snapshot::stacks
   uint64_t waiting_ns = 0;
-  uint64_t registered = 0;             // clock ticks; orders the leaves of one task
-  bool confirmed = true;               // renewed in the task's last poll, or ended exactly
-  bool own_waker = true;               // false: a combinator's waker, say FuturesUnordered's
-  bool exact_end = true;               // false: the program holds the original waker
-  uint64_t joins_address = 0;          // 0: not a join
-  std::optional<uint64_t> joins_task;  // id, where that task is known
+  uint64_t registered = 0;     // clock ticks; orders the leaves of one task
+  bool confirmed = true;       // renewed in the task's last poll, or ended exactly
+  bool own_waker = true;       // false: a combinator's waker, say FuturesUnordered's
+  bool exact_end = true;       // false: the program holds the original waker
+  uint64_t joins_address = 0;  // 0: not a join
+  // Id of the task that has to go on first, where it is known: of the joined one; where this is no join, of
+  // the one that holds the lock.
+  std::optional<uint64_t> waits_for_task;
 };
 
 using segment::RuntimeId;
@@ -82,6 +84,9 @@ struct Thread {
   uint64_t in_state_ns = 0;
   std::optional<uint64_t> task;        // innermost task being polled
   std::optional<uint64_t> outer_task;  // outermost one: the worker loop
+  // Where it runs, index into Snapshot::stacks; only of threads that someone asked for.
+  std::optional<uint32_t> native_stack = {};
+  std::string no_native_stack = {};  // why there is none
 };
 
 // A signal that stands for a fault ended the process, or it called abort().

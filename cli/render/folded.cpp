@@ -19,13 +19,13 @@ std::string escape_frame(std::string_view name) {
 
 // The stacks of the group's tree: each way from a root to a row at which tasks wait. Rows that differ in
 // their position only are the same here.
-std::set<std::string> stacks(const Group& group) {
-  std::set<std::string> found;
+std::vector<std::string> stacks(const Group& group) {
+  std::vector<std::string> found;
   std::vector<std::string> path;  // of the row at hand, each with its parents
   for (const Row& row : group.rows) {
     path.resize(row.depth);
     path.push_back(path.empty() ? escape_frame(row.text) : path.back() + ';' + escape_frame(row.text));
-    if (row.is_leaf) found.insert(path.back());
+    if (row.is_leaf) found.push_back(path.back());
   }
   return found;
 }
@@ -35,10 +35,19 @@ std::set<std::string> stacks(const Group& group) {
 void render_folded(const Report& report, std::ostream& out) {
   std::map<std::string, size_t> tasks;
   const auto add = [&](const Group& group) {
-    for (const std::string& stack : stacks(group)) tasks[stack] += group.tasks.size();
+    const std::vector<std::string> found = stacks(group);
+    for (const std::string& stack : std::set<std::string>(found.begin(), found.end()))
+      tasks[stack] += group.tasks.size();
   };
   for (const Group& group : report.groups) add(group);
-  for (const Suspect& suspect : report.suspects) add(suspect.group);
+  for (const Suspect& suspect : report.suspects) {
+    if (suspect.group.group_class == GroupClass::kRunning) continue;
+    if (suspect.kind != "deadlock") {
+      add(suspect.group);
+      continue;
+    }
+    for (const std::string& stack : stacks(suspect.group)) ++tasks[stack];
+  }
   for (const auto& [stack, count] : tasks) out << stack << ' ' << count << '\n';
 }
 

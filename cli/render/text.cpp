@@ -75,8 +75,16 @@ void TextRenderer::suspects() {
     const Group& group = suspect.group;
     const bool list = group.tasks.size() > 1 && (group.tasks.size() <= kListedIds || options_.all);
     const std::string prefix = fmt::format("{}. ", ++number);
-    fmt::print(out_, "{}{}{}: {}  {}\n", prefix, red(subject(group, report_)), list ? " " + ids(group) : "",
-               suspect.evidence, waiting(group, report_));
+    out_ << prefix;
+    if (suspect.kind == "blocked_worker") {
+      fmt::print(out_, "{}\n", red(suspect.evidence));
+    } else if (suspect.kind == "deadlock") {
+      fmt::print(out_, "{}, {}\n", red("deadlock, " + counted(group.tasks.size(), "task")),
+                 waiting(group, report_));
+    } else {
+      fmt::print(out_, "{}{}: {}  {}\n", red(subject(group, report_)), list ? " " + ids(group) : "",
+                 suspect.evidence, waiting(group, report_));
+    }
     rows(group, std::string(prefix.size(), ' '));
   }
 }

@@ -11,7 +11,7 @@
 namespace asynctrace {
 namespace {
 
-enum class Place : uint8_t { kInside, kOutside, kSuspect };
+enum class Place : uint8_t { kInside, kOutside, kNoWaker, kWaitsOnSuspect };
 
 // What the display of a task depends on.
 struct Shape {
@@ -52,8 +52,8 @@ Spread spread(std::vector<uint64_t>& values) {
 
 class GroupBuilder {
  public:
-  GroupBuilder(Report& report, const ReportOptions& options)
-      : report_(report), rows_(report, options.frames) {}
+  GroupBuilder(Report& report, const ReportOptions& options, const SuspectFinder& suspects)
+      : report_(report), suspects_(suspects), rows_(report, options.frames) {}
 
   void add(const ReportTask& task);
   void finish();
@@ -68,6 +68,7 @@ class GroupBuilder {
   void add_to(const ReportTask& task, const Shape& shape);
 
   Report& report_;
+  const SuspectFinder& suspects_;
   RowBuilder rows_;
   std::unordered_map<Shape, Known, ShapeHash> shapes_;
   std::unordered_map<std::string, size_t> by_text_;
@@ -159,7 +160,10 @@ void GroupBuilder::add(const ReportTask& task) {
   const bool outside = is_outside(task);
   ++(outside ? counts.outside : counts.inside);
   shape.place = outside ? Place::kOutside : Place::kInside;
-  if (task.task->stuck && task.task->state == TaskState::kWaiting) shape.place = Place::kSuspect;
+  if (const auto suspect = suspects_.kind_of(task.task->id)) {
+    if (suspect == SuspectKind::kDeadlock) return;  // drawn with its circle
+    shape.place = suspect == SuspectKind::kNoWaker ? Place::kNoWaker : Place::kWaitsOnSuspect;
+  }
   if (shape.keys.empty()) {
     shape.type = task.type;
     shape.torn = task.task->torn;
@@ -185,17 +189,12 @@ void GroupBuilder::finish() {
     return std::tuple(place_a, count_b, age_b, a.group.tasks.front()) <
            std::tuple(place_b, count_a, age_a, b.group.tasks.front());
   });
+  std::vector<Group> suspects;
   for (Merged& merged : merged_) {
-    if (merged.place != Place::kSuspect) {
-      report_.groups.push_back(std::move(merged.group));
-      continue;
-    }
-    const bool one = merged.group.tasks.size() == 1;
-    report_.suspects.push_back({"no_waker",
-                                one ? "nothing can wake it (its waker was dropped)"
-                                    : "nothing can wake them (their wakers were dropped)",
-                                std::move(merged.group)});
+    const bool is_suspect = merged.place == Place::kNoWaker || merged.place == Place::kWaitsOnSuspect;
+    (is_suspect ? suspects : report_.groups).push_back(std::move(merged.group));
   }
+  suspects_.add_suspects(std::move(suspects), rows_, report_);
   if (running_.tasks.empty()) return;
   running_.group_class = GroupClass::kRunning;
   running_.waiting = spread(running_waits_);
@@ -204,8 +203,9 @@ void GroupBuilder::finish() {
 
 }  // namespace
 
-void build_groups(Report& report, const ReportOptions& options) {
-  GroupBuilder builder(report, options);
+void build_groups(Report& report, const ReportOptions& options, std::vector<BlockedThread> blocked) {
+  const SuspectFinder suspects(report, std::move(blocked));
+  GroupBuilder builder(report, options, suspects);
   for (const ReportTask& task : report.tasks) builder.add(task);
   builder.finish();
 }

@@ -6,6 +6,7 @@
 
 #include "cli/tree/crash.hpp"
 #include "cli/tree/diagnostics.hpp"
+#include "cli/tree/findings.hpp"
 #include "cli/tree/groups.hpp"
 #include "cli/tree/leaves.hpp"
 #include "cli/tree/stack_table.hpp"
@@ -135,7 +136,13 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
     if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
   }
   add_crash(report, stacks, options);
-  build_groups(report, options);
+  for (const Thread& thread : snapshot.threads) {
+    const ReportTask* task = thread.task && thread.native_stack ? find_task(report, *thread.task) : nullptr;
+    if (task == nullptr) continue;
+    report.tasks[static_cast<size_t>(task - report.tasks.data())].running_stack =
+        stacks.add_native(*thread.native_stack, task->task->poll_function);
+  }
+  build_groups(report, options, blocked_threads(snapshot, symbols, options.blocked_ns));
   add_runtimes(report, poller_of);
   add_diagnostics(report);
   return report;

@@ -22,6 +22,7 @@ enum class FrameView { kUser, kAll };
 struct ReportOptions {
   FrameView frames = FrameView::kUser;
   SourcePaths sources = {};
+  uint64_t blocked_ns = 1'000'000'000;  // a poll of this length blocks its thread
 };
 
 struct ReportFrame {
@@ -62,9 +63,10 @@ std::string_view describe(LeafReason reason);
 struct ReportLeaf {
   std::optional<uint32_t> stack;  // index into Report::stacks
   uint64_t waiting_ns = 0;
-  std::optional<uint64_t> waits_for_task;
+  std::optional<uint64_t> waits_for_task;  // joins it, or (is_held) waits for what that task holds
   bool confirmed = false;  // the task waits there now
   bool shown = false;      // stands in the text's tree
+  bool is_held = false;
   LeafReason reason = LeafReason::kNone;
 };
 
@@ -110,7 +112,7 @@ struct Group {
 
 // Evidence only, never age alone.
 struct Suspect {
-  std::string_view kind;  // "no_waker"
+  std::string_view kind;  // "no_waker", "deadlock", "blocked_worker", "waits_on_suspect"
   std::string evidence;
   Group group;
 };

@@ -27,7 +27,8 @@ std::string_view mark(LeafReason reason) {
 
 LeafKey leaf_key(const ReportLeaf& leaf, const Report& report) {
   const bool is_join = leaf.stack && report.stacks[*leaf.stack].kind.leaf_class == LeafClass::kJoin;
-  return {leaf.stack, is_join ? leaf.waits_for_task.value_or(0) : 0, leaf.reason};
+  return {leaf.stack, is_join || leaf.is_held ? leaf.waits_for_task.value_or(0) : 0, leaf.is_held,
+          leaf.reason};
 }
 
 uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user, bool is_leaf,
@@ -57,7 +58,8 @@ std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
   }
   // A hand-written future is its own leaf: its name would only be repeated.
   if (!kind.known && names_itself && mark(key.reason).empty()) return nodes;
-  std::string text = key.joins != 0 ? fmt::format("{} of task {}", kind.text, key.joins) : kind.text;
+  std::string text = kind.text;
+  if (key.joins != 0) text += fmt::format("{} task {}", key.is_held ? ", held by" : " of", key.joins);
   text += mark(key.reason);
   nodes.push_back(intern(std::move(text), {}, false, true));
   return nodes;

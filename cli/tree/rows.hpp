@@ -16,7 +16,8 @@ namespace asynctrace {
 // All that the display of a leaf depends on, but for its duration.
 struct LeafKey {
   std::optional<uint32_t> stack;
-  uint64_t joins = 0;  // id of the awaited task where the row names it, else 0
+  uint64_t joins = 0;    // id of the awaited task where the row names it, else 0
+  bool is_held = false;  // it is not joined, but holds what is waited for
   LeafReason reason = LeafReason::kNone;
   friend auto operator<=>(const LeafKey&, const LeafKey&) = default;
 };

@@ -186,11 +186,11 @@ TEST(Leaves, JoinsNameTheTask) {
   const uint32_t unnamed = program.stack({body(2)});
   Leaf join = registered(named, 10);
   join.joins_address = 0x7000;
-  join.joins_task = 9;
+  join.waits_for_task = 9;
   program.task(1, {join});
   join.stack = unnamed;
   program.task(2, {join});
-  join.joins_task.reset();
+  join.waits_for_task.reset();
   program.task(3, {join});
   const Report report = build_report(program.snapshot, program.symbols);
   EXPECT_EQ(drawn(report.groups[0]), "╼ async fn app::body\n  └╼ JoinHandle of task 9\n");

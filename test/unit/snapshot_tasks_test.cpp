@@ -199,12 +199,12 @@ TEST(SnapshotTasks, JoinsNameTheTaskWhereItIsKnown) {
   const std::vector<Leaf>& leaves = snapshot.tasks[0].leaves;
   ASSERT_EQ(leaves.size(), 4u);
   EXPECT_EQ(leaves[0].joins_address, 0u);
-  EXPECT_EQ(leaves[0].joins_task, std::nullopt);
+  EXPECT_EQ(leaves[0].waits_for_task, std::nullopt);
   EXPECT_EQ(leaves[1].joins_address, waiting_task(2).address);
-  EXPECT_EQ(leaves[1].joins_task, 2u);
+  EXPECT_EQ(leaves[1].waits_for_task, 2u);
   EXPECT_EQ(leaves[2].joins_address, 0xdeadu);
-  EXPECT_EQ(leaves[2].joins_task, std::nullopt);
-  EXPECT_EQ(leaves[3].joins_task, std::nullopt);  // a block_on's address is a thread id
+  EXPECT_EQ(leaves[2].waits_for_task, std::nullopt);
+  EXPECT_EQ(leaves[3].waits_for_task, std::nullopt);  // a block_on's address is a thread id
 }
 
 TEST(SnapshotTasks, BlockOnIsShownWhileItWaits) {
