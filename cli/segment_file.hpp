@@ -1,10 +1,13 @@
-// SegmentFile: a segment file mapped for reading. Owns the mapping. Never writes. Blocks only for file reads.
+// SegmentFile: a segment file, mapped for reading, or a packed one, unpacked into memory. Owns the memory.
+// Never writes. Blocks only for file reads.
 #pragma once
 
-#include <span>
 #include <string>
+#include <vector>
 
 #include "cli/error.hpp"
+#include "cli/mapped_bytes.hpp"
+#include "cli/symbols/symbol_table.hpp"
 #include "common/segment_reader.hpp"
 
 namespace asynctrace {
@@ -12,17 +15,19 @@ namespace asynctrace {
 class SegmentFile {
  public:
   static Result<SegmentFile> open(const std::string& path);
-  SegmentFile(SegmentFile&& other) noexcept;
-  SegmentFile& operator=(SegmentFile&&) = delete;
-  ~SegmentFile();
 
   const SegmentReader& reader() const { return reader_; }
+  bool is_packed() const;
+  // Of a packed file, one for each of the modules that it has; else none.
+  Result<std::vector<ModuleSymbols>> symbols(size_t modules) const;
 
  private:
-  SegmentFile(std::span<const std::byte> bytes, const SegmentReader& reader)
-      : bytes_(bytes), reader_(reader) {}
+  SegmentFile(std::string path, MappedBytes file, MappedBytes unpacked, const SegmentReader& reader)
+      : path_(std::move(path)), file_(std::move(file)), unpacked_(std::move(unpacked)), reader_(reader) {}
 
-  std::span<const std::byte> bytes_;
+  std::string path_;
+  MappedBytes file_;
+  MappedBytes unpacked_;  // the segment, where the file is packed
   SegmentReader reader_;
 };
 

@@ -56,6 +56,8 @@ tl::expected<std::unique_ptr<ElfFile>, std::string> ElfFile::open(const std::str
     return tl::unexpected(std::string("is not an ELF file"));
   }
   std::unique_ptr<ElfFile> file(new ElfFile(path, fd, elf));
+  file->version_ = {static_cast<uint64_t>(status.st_size),
+                    status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
   file->read_sections();
   return file;
 }
@@ -80,9 +82,10 @@ void ElfFile::read_sections() {
     if (header.sh_type == SHT_SYMTAB) symtab_ = section;
     if (header.sh_type == SHT_DYNSYM) dynsym_ = section;
     if (header.sh_type == SHT_NOTE) read_notes(elf_getdata(section, nullptr));
-    if (name != nullptr && std::strcmp(name, ".gnu_debuglink") == 0) {
-      read_debug_link(elf_getdata(section, nullptr));
-    }
+    if (name == nullptr) continue;
+    if (std::strcmp(name, ".gnu_debuglink") == 0) read_debug_link(elf_getdata(section, nullptr));
+    const bool is_info = std::strcmp(name, ".debug_info") == 0 || std::strcmp(name, ".zdebug_info") == 0;
+    has_debug_info_ |= is_info && header.sh_type != SHT_NOBITS;
   }
   std::sort(code_.begin(), code_.end(),
             [](const CodeSection& a, const CodeSection& b) { return a.begin < b.begin; });

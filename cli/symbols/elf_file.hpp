@@ -35,6 +35,13 @@ class ElfFile {
   std::span<const uint8_t> build_id() const { return build_id_; }  // empty: has none
   const std::string& debug_link() const { return debug_link_; }    // file name only, empty: has none
   bool has_symtab() const { return symtab_ != nullptr; }
+  bool has_debug_info() const { return has_debug_info_; }  // or a file that looks as if
+  // Changes when the file is replaced: size and time of change.
+  struct Version {
+    uint64_t size = 0;
+    int64_t changed_ns = 0;  // since 1970
+  };
+  Version version() const { return version_; }
   bool is_code(uint64_t address) const;
   // The function that covers `address`, from .symtab or, without one, .dynsym. Of several at one address:
   // functions before untyped ones, global before weak before local, then the longest. A symbol without a
@@ -68,6 +75,8 @@ class ElfFile {
   std::vector<CodeSection> code_;
   std::vector<uint8_t> build_id_;
   std::string debug_link_;
+  bool has_debug_info_ = false;
+  Version version_;
   bool symbols_read_ = false;
   std::vector<Symbol> symbols_;
 };

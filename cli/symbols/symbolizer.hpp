@@ -5,45 +5,15 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "cli/snapshot.hpp"
+#include "cli/symbols/frame.hpp"
+#include "cli/symbols/symbol_options.hpp"
+#include "cli/symbols/symbol_table.hpp"
 
 namespace asynctrace {
-
-// One source-level frame. Several come from one address where calls were inlined.
-struct Frame {
-  std::string function;  // demangled, without the legacy hash; "" if unknown
-  std::string raw;       // linkage name as in the file; "" if unknown
-  // The name as debug info spells it (DW_AT_name), "" without debug info. rustc names async bodies
-  // "{async_fn#0}", "{async_block#0}" and the like, and spells the type arguments out.
-  std::string debug_name;
-  std::string file;                // absolute where the compilation directory is known; "" if unknown
-  uint32_t line = 0;               // 0: unknown
-  uint32_t column = 0;             // 0: unknown
-  std::optional<uint32_t> module;  // index into Snapshot::modules
-  uint64_t offset = 0;  // address inside the module's file; the run-time address where module is unset
-  bool inlined = false;
-};
-
-enum class MissingReason {
-  kNone,
-  kNoModule,        // in no module
-  kFileGone,        // the module's file cannot be opened
-  kBuildIdDiffers,  // the file on disk is another build
-  kNoSymbols,       // stripped
-  kNoDebugInfo,     // a symbol table only: functions, no lines, no inlined calls
-  kNoSplitUnits,    // debug info whose .dwo files are missing, or packed into a .dwp, unknown to libdw 0.188
-};
-
-struct ModuleStatus {
-  MissingReason reason = MissingReason::kNone;
-  std::string
-      detail;  // for a human, without the remedy: "/opt/app: build-id differs (wants ab12.., has 9f..)"
-};
 
 // What the report needs of a symbolizer; tests write the frames by hand.
 class FrameSource {
@@ -63,9 +33,15 @@ class FrameSource {
   virtual bool touched(uint32_t index) const = 0;
 };
 
+class DebuginfodClient;
+
 class Symbolizer final : public FrameSource {
  public:
-  explicit Symbolizer(std::span<const Module> modules);
+  // `packed`: what a packed file says of each module (Snapshot::symbols); nothing is looked for then.
+  // `server` is asked for what is not found.
+  explicit Symbolizer(std::span<const Module> modules, const SymbolOptions& options = {},
+                      std::span<const ModuleSymbols> packed = {},
+                      std::unique_ptr<DebuginfodClient> server = nullptr);
   ~Symbolizer() override;
   Symbolizer(const Symbolizer&) = delete;
   Symbolizer& operator=(const Symbolizer&) = delete;
@@ -75,6 +51,8 @@ class Symbolizer final : public FrameSource {
   const std::vector<Frame>& frames() const override;
   ModuleStatus status(uint32_t index) const override;
   bool touched(uint32_t index) const override;
+  // All that was worked out of module `index`, to be packed.
+  const ModuleSymbols& symbols(uint32_t index) const;
 
  private:
   struct Impl;

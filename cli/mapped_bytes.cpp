@@ -1,0 +1,28 @@
+#include "cli/mapped_bytes.hpp"
+
+#include <sys/mman.h>
+
+namespace asynctrace {
+
+std::optional<MappedBytes> MappedBytes::map(int fd, size_t size, int protection, int flags) {
+  MappedBytes result;
+  if (size == 0) return result;
+  void* memory = mmap(nullptr, size, protection, flags, fd, 0);
+  if (memory == MAP_FAILED) return std::nullopt;
+  result.bytes_ = {static_cast<std::byte*>(memory), size};
+  return result;
+}
+
+std::optional<MappedBytes> MappedBytes::of_file(int fd, size_t size) {
+  return map(fd, size, PROT_READ, MAP_SHARED);
+}
+
+std::optional<MappedBytes> MappedBytes::anonymous(size_t size) {
+  return map(-1, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+}
+
+MappedBytes::~MappedBytes() {
+  if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
+}
+
+}  // namespace asynctrace
