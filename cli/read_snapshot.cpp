@@ -16,16 +16,11 @@
 #include "cli/process/proc.hpp"
 #include "cli/segment_file.hpp"
 #include "cli/task_reader.hpp"
+#include "cli/tick_rate.hpp"
 #include "common/segment_reader.hpp"
 
 namespace asynctrace {
 namespace {
-
-uint64_t clock_ns(clockid_t id) {
-  timespec t;
-  clock_gettime(id, &t);
-  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
-}
 
 std::vector<std::string> split_arguments(std::string_view text) {
   std::vector<std::string> arguments;
@@ -54,20 +49,6 @@ class Durations {
   TickRate rate_;
   uint64_t end_ns_;
 };
-
-// The agent's last pair of readings can be very close to its first; on the boot it was made in, now is a
-// better one.
-TickRate refine(TickRate rate, [[maybe_unused]] bool same_boot) {
-#if defined(__x86_64__)
-  if (rate.kind == segment::ClockKind::kTsc && same_boot) {
-    const uint64_t ns = clock_ns(CLOCK_MONOTONIC);
-    const uint64_t ticks = __builtin_ia32_rdtsc();
-    if (ns > rate.ns0 && ticks > rate.ticks0)
-      rate.ns_per_tick = static_cast<double>(ns - rate.ns0) / static_cast<double>(ticks - rate.ticks0);
-  }
-#endif
-  return rate;
-}
 
 const char* off_reason(segment::OffReason reason) {
   switch (reason) {
@@ -110,11 +91,7 @@ class Builder {
 
  private:
   bool lives() const { return options_.state == ProcessState::kRunning; }
-  TickRate rate() const {
-    return refine(
-        reader_.clock(),
-        boot_id() == std::string_view(header_.boot_id, strnlen(header_.boot_id, sizeof(header_.boot_id))));
-  }
+  TickRate rate() const { return best_rate(reader_, lives()); }
 
   // A thread leaves no word when it ends. In another pid namespace thread ids mean nothing to us.
   bool thread_has_ended(uint32_t tid) const {
@@ -319,7 +296,11 @@ Result<SegmentSummary> read_summary(const std::string& path) {
 Result<Snapshot> read_snapshot(const std::string& path, const ReadOptions& options) {
   auto file = SegmentFile::open(path);
   if (!file) return tl::unexpected(file.error());
-  return Builder(*file, options).build();
+  Snapshot snapshot = Builder(*file, options).build();
+  return file->symbols(snapshot.modules.size()).map([&](std::vector<ModuleSymbols> symbols) {
+    snapshot.symbols = std::move(symbols);
+    return std::move(snapshot);
+  });
 }
 
 }  // namespace asynctrace

@@ -1,6 +1,6 @@
 // Snapshot: what one process looked like when it was read, as plain owned data. Built from a segment by
-// read_snapshot(); tests build it by hand. Holds no symbol names: addresses only. Durations are nanoseconds
-// up to the moment of capture (or of death, see `durations_at_least`).
+// read_snapshot(); tests build it by hand. Holds addresses, and names only where they were packed with them.
+// Durations are nanoseconds up to the moment of capture (or of death, see `durations_at_least`).
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/symbols/symbol_table.hpp"
 #include "common/segment.hpp"
 
 namespace asynctrace {
@@ -111,6 +112,7 @@ struct Snapshot {
   bool durations_at_least = false;  // dead process whose time of death nobody saw
   std::string agent_off_reason;     // empty: the agent is tracing
   std::vector<Module> modules;
+  std::vector<ModuleSymbols> symbols;  // of a packed file, one for each module; else none
   std::vector<Stack> stacks;
   std::vector<Thread> threads;
   std::vector<Task> tasks;  // by id

@@ -1,6 +1,8 @@
 // What a tick of a segment's clock is, as well as it can be known. Reads clocks; never blocks.
 #pragma once
 
+#include <time.h>
+
 #include <cstdint>
 
 #include "common/segment_reader.hpp"
@@ -14,7 +16,8 @@ uint64_t clock_ns(clockid_t id);
 // same each time.
 TickRate best_rate(const SegmentReader& reader, bool lives);
 
-// For a copy that will be read elsewhere, of a process that is dead: what best_rate() knows here goes into it.
+// For a copy that will be read elsewhere, of a process that is dead: what best_rate() knows here goes into
+// it.
 void pin_rate(segment::Header& header);
 
 }  // namespace asynctrace

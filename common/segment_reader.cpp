@@ -110,6 +110,10 @@ uint32_t SegmentReader::used(SectionId id) const {
   return std::min(load<uint32_t>(at, __ATOMIC_ACQUIRE), areas_[id].capacity);
 }
 
+std::span<const std::byte> SegmentReader::items(SectionId id) const {
+  return bytes_.subspan(areas_[id].offset, uint64_t{used(id)} * areas_[id].item_size);
+}
+
 std::string_view SegmentReader::string(StringRef ref) const {
   const Area& area = areas_[kStrings];
   if (ref.offset > area.capacity || ref.length > area.capacity - ref.offset) return {};

@@ -42,6 +42,8 @@ class SegmentReader {
 
   // How many items were ever handed out, at most what the file holds.
   uint32_t used(segment::SectionId id) const;
+  // Those items as they stand in the file, of Section::item_size bytes each.
+  std::span<const std::byte> items(segment::SectionId id) const;
 
   // "" for a reference that does not lie in the strings section.
   std::string_view string(segment::StringRef ref) const;

@@ -95,16 +95,19 @@ int run_command_line(int argc, char** argv) {
   RunOptions run_options;
   DumpOptions dump_options;
   ExportOptions export_options;
+  PackOptions pack_options;
   PsOptions ps_options;
   EnvOptions env_options;
   CLI::App& run = *app.add_subcommand("run", "Run a program with the agent");
   CLI::App& dump = *app.add_subcommand("dump", "Print what the tasks of a traced process wait for");
   CLI::App& exported = *app.add_subcommand("export", "Write what tasks wait for in a form for other tools");
+  CLI::App& pack = *app.add_subcommand("pack", "Make a file that can be read anywhere, without the program");
   CLI::App& ps = *app.add_subcommand("ps", "List the traced processes of this user, alive and dead");
   CLI::App& env = *app.add_subcommand("env", "Print the environment that loads the agent without `run`");
   add_run(run, run_options);
   add_dump(dump, dump_options);
   add_export(exported, export_options);
+  add_pack(pack, pack_options);
   add_ps(ps, ps_options);
   add_env(env, env_options);
 
@@ -121,7 +124,8 @@ int run_command_line(int argc, char** argv) {
   if (app.got_subcommand(&run) && run_options.command.empty())
     return usage_error("run: no command is given", app, run);
   for (const auto& [verb, targets] :
-       {std::pair(&dump, &dump_options.targets), std::pair(&exported, &export_options.targets)}) {
+       {std::pair(&dump, &dump_options.targets), std::pair(&exported, &export_options.targets),
+        std::pair(&pack, &pack_options.targets)}) {
     for (const std::string& target : verb->remaining()) {
       if (target.starts_with('-') && target != "--")
         return usage_error(target + ": no such option", app, run);
@@ -130,10 +134,13 @@ int run_command_line(int argc, char** argv) {
   }
   if (export_options.targets.size() > 1)
     return usage_error("export: more than one target is given", app, run);
+  if (app.got_subcommand(&pack) && pack_options.targets.size() != 1)
+    return usage_error("pack: one segment file is to be given", app, run);
 
   Result<int> result = app.got_subcommand(&run)        ? run_command(run_options)
                        : app.got_subcommand(&dump)     ? dump_command(dump_options)
                        : app.got_subcommand(&exported) ? export_command(export_options)
+                       : app.got_subcommand(&pack)     ? pack_command(pack_options)
                        : app.got_subcommand(&ps)       ? ps_command(ps_options)
                                                        : env_command(env_options);
   if (result) return *result;

@@ -28,8 +28,24 @@ void add_export(CLI::App& verb, ExportOptions& options) {
                          "Collapsed stacks with the number of tasks that wait there, or the JSON of a dump "
                          "(default folded)");
   add_frames(verb, options.form);
+  add_symbols(verb, options.form.symbols);
   verb.add_option("-o,--output", options.output, "Write to FILE, which is replaced once all is written")
       ->type_name("FILE");
+}
+
+void add_pack(CLI::App& verb, PackOptions& options) {
+  describe(
+      verb, "asynctrace pack [OPTIONS] FILE -o PACKED",
+      "The packed file has the records and all their symbols: dump, export and ps read it like FILE, on\n"
+      "any machine, without the program.\n\n"
+      "Examples:\n"
+      "  asynctrace pack app.atrace -o job.atrace\n"
+      "  asynctrace run --pack -o job.atrace -- ./app      the same at the end of a run\n");
+  verb.allow_extras();
+  verb.add_option("-o,--output", options.output, "Write to PACKED, which is replaced once all is written")
+      ->required()
+      ->type_name("PACKED");
+  add_symbols(verb, options.symbols);
 }
 
 }  // namespace asynctrace

@@ -3,6 +3,9 @@
 #include <cctype>
 #include <memory>
 
+#include "cli/commands/version.hpp"
+#include "cli/symbols/symbol_cache.hpp"
+
 namespace asynctrace {
 namespace {
 
@@ -62,6 +65,28 @@ void add_frames(CLI::App& verb, DumpForm& form) {
       ->type_name("OLD=NEW");
 }
 
+void add_symbols(CLI::App& verb, SymbolOptions& options) {
+  options.cache_directory = default_cache_directory();
+  options.cache_stamp = kToolVersion;
+  const CLI::Validator is_directory = CLI::ExistingDirectory;
+  auto add_directory = [&options, is_directory](const std::string& path) {
+    if (std::string wrong = is_directory(path); !wrong.empty())
+      throw CLI::ValidationError("--debug-dir", wrong);
+    options.debug_dirs.push_back(path);
+  };
+  add_repeatable(verb, "--debug-dir", add_directory,
+                 "Look for programs and debug files in DIR, by build-id; may be given several times")
+      ->type_name("DIR");
+  with_variable(verb.add_option("--sysroot", options.sysroot, "The paths of the process are below DIR")
+                    ->check(is_directory)
+                    ->type_name("DIR"));
+  with_variable(verb.add_flag("--debuginfod", options.debuginfod,
+                              "Ask the servers of $DEBUGINFOD_URLS for what is not found"));
+  with_variable(verb.add_flag_callback(
+      "--no-cache", [&options] { options.cache_directory.clear(); },
+      "Neither use nor keep symbols in ~/.cache/asynctrace"));
+}
+
 void add_form(CLI::App& verb, DumpForm& form) {
   with_variable(add_choice<DumpFormat>(
       verb, "--format", form.format,
@@ -73,6 +98,7 @@ void add_form(CLI::App& verb, DumpForm& form) {
       verb, "--color", form.colour,
       {{"auto", ColourMode::kAuto}, {"always", ColourMode::kAlways}, {"never", ColourMode::kNever}},
       "Colour the text"));
+  add_symbols(verb, form.symbols);
 }
 
 }  // namespace asynctrace

@@ -67,11 +67,13 @@ inline constexpr const char* kOutputHelp =
 // What is shown of a trace.
 void add_frames(CLI::App& verb, DumpForm& form);
 void add_form(CLI::App& verb, DumpForm& form);
+void add_symbols(CLI::App& verb, SymbolOptions& options);
 
 // One for each verb: its help, and its options into the structure.
 void add_run(CLI::App& verb, RunOptions& options);
 void add_dump(CLI::App& verb, DumpOptions& options);
 void add_export(CLI::App& verb, ExportOptions& options);
+void add_pack(CLI::App& verb, PackOptions& options);
 void add_ps(CLI::App& verb, PsOptions& options);
 void add_env(CLI::App& verb, EnvOptions& options);
 

@@ -23,6 +23,7 @@ struct DumpForm {
   bool all = false;
   ColourMode colour = ColourMode::kAuto;
   std::vector<SourcePrefix> source_prefixes = {};
+  SymbolOptions symbols = {};
 };
 
 enum class ReportForm { kText, kJson, kMarkdown, kJunit, kGithub };
@@ -42,6 +43,7 @@ struct RunOptions {
   std::string dump_file;  // "": stderr
   std::vector<ReportTarget> reports;
   std::string output;  // pattern of -o, "": none
+  bool pack = false;   // the files that stay
   uint64_t max_size = 512ull << 20;
 };
 
@@ -54,6 +56,12 @@ struct ExportOptions {
   std::vector<std::string> targets;  // at most one: a pid or a file
   DumpForm form{.format = DumpFormat::kFolded};
   std::string output;  // "": stdout
+};
+
+struct PackOptions {
+  std::vector<std::string> targets;  // exactly one
+  std::string output;
+  SymbolOptions symbols;
 };
 
 struct PsOptions {

@@ -6,8 +6,6 @@
 #include "cli/read_snapshot.hpp"
 
 namespace asynctrace {
-namespace {
-
 namespace fs = std::filesystem;
 
 ProcessState state_of(Life life) {
@@ -19,6 +17,8 @@ ProcessState state_of(Life life) {
   }
   return ProcessState::kUnknown;
 }
+
+namespace {
 
 // Of the checkout: what the CI system says, else the directory with .git around the working directory, else
 // that directory itself.
@@ -38,19 +38,21 @@ std::string source_root() {
 
 }  // namespace
 
-Result<OwnedReport> read_report(const TracedProcess& process, const ReportOptions& options,
+Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptions& options,
                                 std::string reason) {
   auto snapshot =
       read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
   if (!snapshot) return tl::unexpected(snapshot.error());
+  auto symbols = Symbolizer::open(*snapshot, options.symbols);
+  if (!symbols) return tl::unexpected(symbols.error());
   if (process.life != Life::kRunning) reason = "post-mortem";
-  auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(reason));
-  result->report = build_report(result->snapshot, result->symbols, options);
+  auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
+  result->report = build_report(result->snapshot, *result->symbols, options.report);
   return result;
 }
 
-ReportOptions report_options(const DumpForm& form) {
-  return {form.frames, {form.source_prefixes, source_root()}};
+ReadingOptions report_options(const DumpForm& form) {
+  return {{form.frames, {form.source_prefixes, source_root()}}, form.symbols};
 }
 
 }  // namespace asynctrace

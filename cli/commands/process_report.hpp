@@ -12,24 +12,32 @@
 
 namespace asynctrace {
 
+ProcessState state_of(Life life);
+
 struct ProcessReport {
-  ProcessReport(Snapshot read, std::string why)
-      : reason(std::move(why)), snapshot(std::move(read)), symbols(snapshot.modules) {}
+  ProcessReport(Snapshot read, std::unique_ptr<Symbolizer> symbolizer, std::string why)
+      : reason(std::move(why)), snapshot(std::move(read)), symbols(std::move(symbolizer)) {}
   ProcessReport(const ProcessReport&) = delete;
   ProcessReport& operator=(const ProcessReport&) = delete;
 
   std::string reason;  // as in the JSON contract
   Snapshot snapshot;
-  Symbolizer symbols;
+  std::unique_ptr<Symbolizer> symbols;
   Report report;
 };
 using OwnedReport = std::unique_ptr<const ProcessReport>;
 
+// What the flags of a dump ask for.
+struct ReadingOptions {
+  ReportOptions report;
+  SymbolOptions symbols;
+};
+
 // `reason` is that of a living process; a dead one's is always "post-mortem".
-Result<OwnedReport> read_report(const TracedProcess& process, const ReportOptions& options,
+Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptions& options,
                                 std::string reason);
 
-// What the flags ask of a report; reads the environment and the file system for the root of the sources.
-ReportOptions report_options(const DumpForm& form);
+// Reads the environment and the file system for the root of the sources.
+ReadingOptions report_options(const DumpForm& form);
 
 }  // namespace asynctrace

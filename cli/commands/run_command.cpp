@@ -11,6 +11,7 @@
 #include "cli/commands/commands.hpp"
 #include "cli/commands/dump_output.hpp"
 #include "cli/commands/messages.hpp"
+#include "cli/commands/pack_process.hpp"
 #include "cli/commands/report_output.hpp"
 #include "cli/process/agent_environment.hpp"
 #include "cli/process/agent_library.hpp"
@@ -197,6 +198,10 @@ Result<int> Run::finish() {
 std::vector<TracedProcess> Run::keep_or_discard_files() const {
   bool ended_well = !timed_out_ && supervisor_.exit_code() == 0;
   std::vector<TracedProcess> kept = segments_.discard_clean(supervisor_.reaped(), ended_well);
+  for (size_t i = 0; options_.pack && i < kept.size(); i++) {
+    auto packed = pack_process(kept[i], kept[i].open_path, options_.form.symbols);
+    if (!packed) print_error(packed.error());
+  }
   size_t named = std::min(kept.size(), kFilesNamed);
   for (size_t i = 0; i < named; i++) {
     print_message(fmt::format("the tasks of pid {} at its end: asynctrace dump {}", kept[i].pid,

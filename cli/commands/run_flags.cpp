@@ -42,6 +42,8 @@ void add_run(CLI::App& verb, RunOptions& options) {
   with_variable(
       verb.add_flag("-q,--quiet", options.quiet, "Do not print the line with the pid at the start"));
   with_variable(verb.add_option("-o,--output", options.output, kOutputHelp)->type_name("FILE"));
+  with_variable(verb.add_flag("--pack", options.pack,
+                              "Pack the files that stay, so that they can be read without the program"));
   with_variable(verb.add_option("--dump-file", options.dump_file, "Write dumps to FILE, not to stderr")
                     ->type_name("FILE"));
   add_duration(verb, "--dump-after", options.dump_after, "Dump once, so long after the start");

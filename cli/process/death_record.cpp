@@ -29,9 +29,10 @@ segment::Crash to_record(const CrashedThread& thread) {
 }  // namespace
 
 void record_death(const std::string& path, const Ended& ended) {
-  // Nothing is ever written into anything else, nor past the header of an older agent.
+  // Nothing is ever written into anything else, nor past the header of an older agent. A
+  // packed file was made of a dead process, whose end is in it.
   const auto segment = SegmentFile::open(path);
-  if (!segment) return;
+  if (!segment || segment->is_packed()) return;
   const bool has_crash_record = segment->reader().header().header_size >= sizeof(segment::Header);
   const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!file) return;

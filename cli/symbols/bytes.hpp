@@ -1,5 +1,6 @@
 // Bytes out and in, for data of our own that is kept in files. Numbers stand as in memory, little endian.
-// The reader believes nothing: past the end, or after a number that cannot be, it gives zeros and is not ok().
+// The reader believes nothing: past the end, or after a number that cannot be, it gives zeros and is not
+// ok().
 #pragma once
 
 #include <cstddef>

@@ -25,7 +25,8 @@ class DebugDirectories {
 
   // What `file` may lack. .build-id/xx/yyy.debug under the system's root and in .debug/ beside the file, then
   // .gnu_debuglink beside the file, in .debug/ and under the root; before them the given directories. Only a
-  // file with the same build-id is taken: without one nothing proves that the two belong together. null: none.
+  // file with the same build-id is taken: without one nothing proves that the two belong together. null:
+  // none.
   std::unique_ptr<ElfFile> find_debug_file(const ElfFile& file);
 
  private:

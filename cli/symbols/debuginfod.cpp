@@ -89,7 +89,8 @@ struct DebuginfodClient::Impl {
     load(set_progress, "debuginfod_set_progressfn");
     load(set_user_data, "debuginfod_set_user_data");
     load(get_user_data, "debuginfod_get_user_data");
-    return begin && end && find_debuginfo && find_executable && set_progress && set_user_data && get_user_data;
+    return begin && end && find_debuginfo && find_executable && set_progress && set_user_data &&
+           get_user_data;
   }
 
   // Nonzero ends the download.
@@ -132,8 +133,8 @@ DebuginfodClient::~DebuginfodClient() = default;
 Result<std::unique_ptr<DebuginfodClient>> DebuginfodClient::open() {
   const char* urls = std::getenv(DEBUGINFOD_URLS_ENV_VAR);
   if (urls == nullptr || *urls == '\0') {
-    return fail("--debuginfod: no server is named", "DEBUGINFOD_URLS=https://debuginfod.debian.net asynctrace ...",
-                2);
+    return fail("--debuginfod: no server is named",
+                "DEBUGINFOD_URLS=https://debuginfod.debian.net asynctrace ...", 2);
   }
   auto impl = std::make_unique<Impl>();
   if (!impl->load_all()) {

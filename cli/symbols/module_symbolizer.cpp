@@ -8,8 +8,8 @@ namespace asynctrace {
 
 ModuleSymbolizer::~ModuleSymbolizer() {
   // What depends on .dwo files cannot be told apart by the module's own files.
-  const bool keeps = sources_.cache && files_.file && spent_ >= sources_.options.cache_from &&
-                     !symbols_.lacks_split_units;
+  const bool keeps =
+      sources_.cache && files_.file && spent_ >= sources_.options.cache_from && !symbols_.lacks_split_units;
   if (keeps) sources_.cache->store(files_, symbols_);
 }
 
@@ -64,7 +64,7 @@ SymbolTable::Entry ModuleSymbolizer::work_out(Lookup lookup, uint64_t address) {
     frame.inlined = source.inlined;
   }
   if (frames.back().raw.empty()) add_symbol(address, frames.back());
-  const Found found = described                 ? Found::kDebugInfo
+  const Found found = described                   ? Found::kDebugInfo
                       : frames.back().raw.empty() ? Found::kNothing
                                                   : Found::kSymbol;
   const auto entry = symbols_.table.add(lookup, address, found, frames);

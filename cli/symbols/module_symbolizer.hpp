@@ -53,7 +53,7 @@ class ModuleSymbolizer {
   bool touched_ = false;
   ModuleFiles files_;
   bool debug_info_opened_ = false;
-  std::unique_ptr<DwarfIndex> dwarf_;  // of one of files_; ends before them
+  std::unique_ptr<DwarfIndex> dwarf_;            // of one of files_; ends before them
   std::chrono::steady_clock::duration spent_{};  // on what the cache did not know
   uint64_t asked_[3] = {};                       // addresses, by Found
 };

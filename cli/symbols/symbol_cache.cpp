@@ -32,8 +32,7 @@ std::string identity(const ModuleFiles& files, const std::string& stamp) {
   const auto version = [](const ElfFile& file) {
     return fmt::format("{} {}", file.version().size, file.version().changed_ns);
   };
-  std::string text = fmt::format("{}\n{}\n{}\n", stamp, hex(files.file->build_id()),
-                                 version(*files.file));
+  std::string text = fmt::format("{}\n{}\n{}\n", stamp, hex(files.file->build_id()), version(*files.file));
   if (files.debug_file) text += fmt::format("{}\n{}\n", files.debug_file->path(), version(*files.debug_file));
   return text;
 }

@@ -2,8 +2,8 @@
 // is wrong with the directory or a file (damaged, cut short, another's, not writable) makes it as if there
 // were none; nothing is ever reported. Reads and writes files.
 //
-//   8 bytes magic with the format's number, then text: what the symbols were worked out by and from (the stamp,
-//   the build-id, size and time of the files), then a zstd frame of write_module()
+//   8 bytes magic with the format's number, then text: what the symbols were worked out by and from (the
+//   stamp, the build-id, size and time of the files), then a zstd frame of write_module()
 #pragma once
 
 #include <optional>

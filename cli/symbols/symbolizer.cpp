@@ -68,6 +68,16 @@ Symbolizer::Symbolizer(std::span<const Module> modules, const SymbolOptions& opt
 
 Symbolizer::~Symbolizer() = default;
 
+Result<std::unique_ptr<Symbolizer>> Symbolizer::open(const Snapshot& snapshot, const SymbolOptions& options) {
+  std::unique_ptr<DebuginfodClient> server;
+  if (options.debuginfod && snapshot.symbols.empty()) {
+    auto opened = DebuginfodClient::open();
+    if (!opened) return tl::unexpected(opened.error());
+    server = std::move(*opened);
+  }
+  return std::make_unique<Symbolizer>(snapshot.modules, options, snapshot.symbols, std::move(server));
+}
+
 std::span<const uint32_t> Symbolizer::resolve_return_address(uint64_t pc) {
   const auto [entry, added] = impl_->return_addresses.try_emplace(pc);
   if (added) {
@@ -80,8 +90,7 @@ std::span<const uint32_t> Symbolizer::resolve_return_address(uint64_t pc) {
 
 uint32_t Symbolizer::resolve_function(uint64_t address) {
   const auto [entry, added] = impl_->functions.try_emplace(address);
-  if (added)
-    entry->second = impl_->add(std::move(impl_->resolve(address, address, Lookup::kEntry).front()));
+  if (added) entry->second = impl_->add(std::move(impl_->resolve(address, address, Lookup::kEntry).front()));
   return entry->second;
 }
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "cli/error.hpp"
 #include "cli/snapshot.hpp"
 #include "cli/symbols/frame.hpp"
 #include "cli/symbols/symbol_options.hpp"
@@ -37,8 +38,10 @@ class DebuginfodClient;
 
 class Symbolizer final : public FrameSource {
  public:
-  // `packed`: what a packed file says of each module (Snapshot::symbols); nothing is looked for then.
-  // `server` is asked for what is not found.
+  // With what a packed file says, else with what options allow. Errors: those of DebuginfodClient::open().
+  static Result<std::unique_ptr<Symbolizer>> open(const Snapshot& snapshot, const SymbolOptions& options);
+  // `packed`: what is known of each module; nothing is looked for then. `server` is asked for what is not
+  // found.
   explicit Symbolizer(std::span<const Module> modules, const SymbolOptions& options = {},
                       std::span<const ModuleSymbols> packed = {},
                       std::unique_ptr<DebuginfodClient> server = nullptr);

@@ -1,7 +1,8 @@
 # Debian packages by purpose, and a way to have them. Sourced.
 
 packages_build=(g++ meson ninja-build pkg-config cmake ccache libunwind-dev libdw-dev libelf-dev
-  libcli11-dev nlohmann-json3-dev libfmt-dev libpugixml-dev libexpected-dev libiberty-dev)
+  libcli11-dev nlohmann-json3-dev libfmt-dev libpugixml-dev libexpected-dev libiberty-dev
+  libzstd-dev libdebuginfod-dev)
 packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev
   librust-async-std-dev librust-libc-dev)
 packages_test=(libgtest-dev libgmock-dev libpython3-dev python3-pytest python3-jsonschema python3-lxml cmark-gfm binutils lld clang-14 llvm-14
