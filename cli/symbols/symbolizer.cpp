@@ -46,13 +46,12 @@ struct Symbolizer::Impl {
 };
 
 Symbolizer::Symbolizer(std::span<const Module> modules, const SymbolOptions& options,
-                       std::span<const ModuleSymbols> packed, std::unique_ptr<DebuginfodClient> server)
+                       std::span<const ModuleSymbols> packed)
     : impl_(std::make_unique<Impl>()) {
   SymbolSources& sources = impl_->sources;
   sources.options = options;
   const std::string system_root = options.sysroot + kSystemDebugRoot;
   sources.directories = DebugDirectories(options.debug_dirs, system_root);
-  sources.server = std::move(server);
   if (!options.cache_directory.empty()) sources.cache.emplace(options.cache_directory, options.cache_stamp);
   impl_->modules.reserve(modules.size());
   for (size_t i = 0; i < modules.size(); ++i) {
@@ -69,13 +68,12 @@ Symbolizer::Symbolizer(std::span<const Module> modules, const SymbolOptions& opt
 Symbolizer::~Symbolizer() = default;
 
 Result<std::unique_ptr<Symbolizer>> Symbolizer::open(const Snapshot& snapshot, const SymbolOptions& options) {
-  std::unique_ptr<DebuginfodClient> server;
-  if (options.debuginfod && snapshot.symbols.empty()) {
-    auto opened = DebuginfodClient::open();
-    if (!opened) return tl::unexpected(opened.error());
-    server = std::move(*opened);
-  }
-  return std::make_unique<Symbolizer>(snapshot.modules, options, snapshot.symbols, std::move(server));
+  auto symbols = std::make_unique<Symbolizer>(snapshot.modules, options, snapshot.symbols);
+  if (!options.debuginfod || !snapshot.symbols.empty()) return symbols;
+  return DebuginfodClient::open().map([&](std::unique_ptr<DebuginfodClient> server) {
+    symbols->impl_->sources.server = std::move(server);
+    return std::move(symbols);
+  });
 }
 
 std::span<const uint32_t> Symbolizer::resolve_return_address(uint64_t pc) {

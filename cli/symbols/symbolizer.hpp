@@ -34,17 +34,13 @@ class FrameSource {
   virtual bool touched(uint32_t index) const = 0;
 };
 
-class DebuginfodClient;
-
 class Symbolizer final : public FrameSource {
  public:
   // With what a packed file says, else with what options allow. Errors: those of DebuginfodClient::open().
   static Result<std::unique_ptr<Symbolizer>> open(const Snapshot& snapshot, const SymbolOptions& options);
-  // `packed`: what is known of each module; nothing is looked for then. `server` is asked for what is not
-  // found.
+  // `packed`: what is known of each module; nothing is looked for then.
   explicit Symbolizer(std::span<const Module> modules, const SymbolOptions& options = {},
-                      std::span<const ModuleSymbols> packed = {},
-                      std::unique_ptr<DebuginfodClient> server = nullptr);
+                      std::span<const ModuleSymbols> packed = {});
   ~Symbolizer() override;
   Symbolizer(const Symbolizer&) = delete;
   Symbolizer& operator=(const Symbolizer&) = delete;
