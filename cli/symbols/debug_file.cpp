@@ -89,4 +89,8 @@ std::unique_ptr<ElfFile> DebugDirectories::find_debug_file(const ElfFile& file) 
   return best_of(candidates, id);
 }
 
+std::unique_ptr<ElfFile> find_debug_file(const ElfFile& file, const std::string& root) {
+  return DebugDirectories({}, root).find_debug_file(file);
+}
+
 }  // namespace asynctrace

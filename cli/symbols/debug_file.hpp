@@ -41,6 +41,9 @@ class DebugDirectories {
   std::optional<std::vector<Plain>> plain_;  // of the given directories, listed when first needed
 };
 
+// The same without given directories.
+std::unique_ptr<ElfFile> find_debug_file(const ElfFile& file, const std::string& root = kSystemDebugRoot);
+
 std::string hex(std::span<const uint8_t> build_id);
 
 }  // namespace asynctrace

@@ -64,9 +64,9 @@ SymbolTable::Entry ModuleSymbolizer::work_out(Lookup lookup, uint64_t address) {
     frame.inlined = source.inlined;
   }
   if (frames.back().raw.empty()) add_symbol(address, frames.back());
-  const Found found = described                   ? Found::kDebugInfo
-                      : frames.back().raw.empty() ? Found::kNothing
-                                                  : Found::kSymbol;
+  const Evidence found = described                   ? Evidence::kDebugInfo
+                         : frames.back().raw.empty() ? Evidence::kNothing
+                                                     : Evidence::kSymbol;
   const auto entry = symbols_.table.add(lookup, address, found, frames);
   spent_ += std::chrono::steady_clock::now() - began;
   return entry;

@@ -55,7 +55,7 @@ class ModuleSymbolizer {
   bool debug_info_opened_ = false;
   std::unique_ptr<DwarfIndex> dwarf_;            // of one of files_; ends before them
   std::chrono::steady_clock::duration spent_{};  // on what the cache did not know
-  uint64_t asked_[3] = {};                       // addresses, by Found
+  uint64_t asked_[3] = {};                       // addresses, by Evidence
 };
 
 }  // namespace asynctrace

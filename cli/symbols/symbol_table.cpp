@@ -12,7 +12,7 @@ constexpr uint32_t kMaxChain = 4096;  // calls inlined into one another
 struct EntryRecord {
   uint64_t address;
   uint32_t count;  // of frames; chains stand in the order of the entries
-  Found found;
+  Evidence found;
 };
 static_assert(sizeof(EntryRecord) == 16);
 
@@ -40,7 +40,7 @@ uint32_t SymbolTable::intern(const std::string& text) {
   return entry->second;
 }
 
-SymbolTable::Entry SymbolTable::add(Lookup lookup, uint64_t address, Found found,
+SymbolTable::Entry SymbolTable::add(Lookup lookup, uint64_t address, Evidence found,
                                     std::span<const Frame> frames) {
   if (text_numbers_.size() != texts_.size()) {
     for (uint32_t i = 0; i < texts_.size(); ++i) text_numbers_.emplace(texts_[i], i);
@@ -133,7 +133,7 @@ SymbolTable SymbolTable::read(ByteReader& in) {
     entries.reserve(records.size());
     for (const EntryRecord& record : records) {
       if (record.count > kMaxChain || record.count > table.chains_.size() - first ||
-          record.found > Found::kDebugInfo) {
+          record.found > Evidence::kDebugInfo) {
         in.refuse();
         return {};
       }

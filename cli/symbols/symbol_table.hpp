@@ -17,19 +17,19 @@ namespace asynctrace {
 // What is asked of an address, as in FrameSource.
 enum class Lookup : uint32_t { kReturnAddress, kEntry };
 // The best that tells of an address.
-enum class Found : uint32_t { kNothing, kSymbol, kDebugInfo };
+enum class Evidence : uint32_t { kNothing, kSymbol, kDebugInfo };
 
 class SymbolTable {
  public:
   struct Entry {
     uint32_t first = 0;  // index into the chains
     uint32_t count = 0;
-    Found found = Found::kNothing;
+    Evidence found = Evidence::kNothing;
   };
 
   std::optional<Entry> find(Lookup lookup, uint64_t address) const;
   // Of the frames everything but module and offset is kept.
-  Entry add(Lookup lookup, uint64_t address, Found found, std::span<const Frame> frames);
+  Entry add(Lookup lookup, uint64_t address, Evidence found, std::span<const Frame> frames);
   // Innermost first.
   std::vector<Frame> frames(const Entry& entry) const;
 

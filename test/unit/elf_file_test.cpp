@@ -40,7 +40,7 @@ TEST(DebugFile, SeparateDebugFilesAreFoundInEachPlace) {
   auto file = ElfFile::open(app);
   ASSERT_TRUE(file.has_value()) << file.error();
   ASSERT_EQ((*file)->debug_link(), "chain_separate.debug");
-  EXPECT_EQ(DebugDirectories({}, root).find_debug_file(**file), nullptr);
+  EXPECT_EQ(find_debug_file(**file, root), nullptr);
 
   const std::string id = hex((*file)->build_id());
   const fs::path by_id = fs::path(".build-id") / id.substr(0, 2) / (id.substr(2) + ".debug");
@@ -51,7 +51,7 @@ TEST(DebugFile, SeparateDebugFilesAreFoundInEachPlace) {
   for (const fs::path& place : places) {  // from the last resort to the first choice
     fs::create_directories(place.parent_path());
     fs::copy_file(fixture("chain_separate.debug"), place);
-    const auto found = DebugDirectories({}, root).find_debug_file(**file);
+    const auto found = find_debug_file(**file, root);
     ASSERT_NE(found, nullptr) << place;
     EXPECT_EQ(found->path(), place);
   }
@@ -59,8 +59,7 @@ TEST(DebugFile, SeparateDebugFilesAreFoundInEachPlace) {
   for (const fs::path& place : places) {
     fs::copy_file(fixture("chain_dwarf4"), place, fs::copy_options::overwrite_existing);
   }
-  EXPECT_EQ(DebugDirectories({}, root).find_debug_file(**file), nullptr)
-      << "another build's debug file was taken";
+  EXPECT_EQ(find_debug_file(**file, root), nullptr) << "another build's debug file was taken";
 }
 
 TEST(RangeMap, TheShortestOfOverlappingRangesWins) {

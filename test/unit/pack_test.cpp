@@ -10,6 +10,7 @@
 #include "cli/compressed.hpp"
 #include "cli/pack/pack_format.hpp"
 #include "cli/pack/packed_file.hpp"
+#include "cli/process/death_record.hpp"
 #include "cli/read_snapshot.hpp"
 #include "cli/render/json.hpp"
 #include "cli/tree/report.hpp"
@@ -71,7 +72,7 @@ TEST(Pack, ReadsAsTheSegmentDidWithItsProgram) {
   copy_to(fixture("chain_dwarf5"), program);
   SegmentImage image = image_of(known_module(program));
   const TemporaryFile file(image.bytes());
-  record_death(file.path(), 10'000, SIGKILL);
+  record_death(file.path(), {SIGKILL, 10'000});
   const std::string before = json(file.path());
   EXPECT_THAT(before, HasSubstr("chain::outer(int)"));
   EXPECT_THAT(before, HasSubstr("chain.cpp"));
@@ -103,7 +104,7 @@ TEST(Pack, ItsHeaderIsLeftAlone) {
   const TemporaryFile file(image.bytes());
   const std::string bytes = packed(file.path());
   const TemporaryFile elsewhere(bytes_of(bytes));
-  record_death(elsewhere.path(), 10'000, SIGKILL);
+  record_death(elsewhere.path(), {SIGKILL, 10'000});
   std::ostringstream now;
   now << std::ifstream(elsewhere.path(), std::ios::binary).rdbuf();
   EXPECT_EQ(now.str(), bytes);
@@ -168,7 +169,7 @@ TEST(Pack, TextsThatExpandTooFarAreRefused) {
   out.put(uint32_t{1});  // one address with all of them
   out.put(uint64_t{0x1000});
   out.put(kFrames);
-  out.put(Found::kDebugInfo);
+  out.put(Evidence::kDebugInfo);
   out.put(uint32_t{0});
   const std::string bytes = out.take();
   EXPECT_LT(bytes.size(), 5u << 20);
@@ -179,7 +180,7 @@ TEST(Pack, TextsThatExpandTooFarAreRefused) {
   std::string honest = bytes;
   honest.erase(12, (4 << 20) - 1).replace(8, 4, std::string("\1\0\0\0", 4));
   ByteReader again(bytes_of(honest));
-  EXPECT_EQ(SymbolTable::read(again).frames({0, kFrames, Found::kDebugInfo}).size(), kFrames);
+  EXPECT_EQ(SymbolTable::read(again).frames({0, kFrames, Evidence::kDebugInfo}).size(), kFrames);
   EXPECT_TRUE(again.ok() && again.at_end());
 }
 

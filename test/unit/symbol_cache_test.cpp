@@ -41,8 +41,8 @@ class SymbolCacheTest : public testing::Test {
     Frame frame;
     frame.function = name;
     for (const auto& [label, address] : addresses("chain_dwarf5")) {
-      symbols.table.add(Lookup::kReturnAddress, address - 1, Found::kDebugInfo, {&frame, 1});
-      symbols.table.add(Lookup::kEntry, address, Found::kDebugInfo, {&frame, 1});
+      symbols.table.add(Lookup::kReturnAddress, address - 1, Evidence::kDebugInfo, {&frame, 1});
+      symbols.table.add(Lookup::kEntry, address, Evidence::kDebugInfo, {&frame, 1});
     }
     SymbolCache(options.cache_directory, options.cache_stamp).store(files, symbols);
   }
