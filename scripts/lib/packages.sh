@@ -6,7 +6,7 @@ packages_build=(g++ meson ninja-build pkg-config cmake ccache libunwind-dev libd
 packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev
   librust-async-std-dev librust-libc-dev)
 packages_test=(libgtest-dev libgmock-dev libpython3-dev python3-pytest python3-jsonschema python3-lxml cmark-gfm binutils lld clang-14 llvm-14
-  libclang-rt-14-dev)
+  libclang-rt-14-dev libdebuginfod1 debuginfod)
 
 # Installs what is missing; needs neither network nor root when nothing is. `a|b`: either will do, for packages
 # that exclude each other.
