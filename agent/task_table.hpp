@@ -13,66 +13,74 @@ namespace asynctrace::agent {
 class TaskTable {
  public:
   bool start() {
-    entries_ = reserve_array<Entry>(kEntries);
+    entries_ = reserve_array<std::atomic<uint64_t>>(kEntries);
     return entries_ != nullptr;
   }
 
-  // Any thread. kNone: not there.
-  uint32_t find(uint64_t header) const {
-    for (uint32_t probe = 0, i = home(header); probe < kProbes; probe++, i = (i + 1) & kMask) {
-      const uint64_t key = entries_[i].key.load(std::memory_order_acquire);
-      if (key == header) return entries_[i].slot.load(std::memory_order_relaxed);
-      if (key == kEmpty) break;
+  // Any thread. kNone: not there. An entry knows half of its address: `is_it(slot)` says whether a slot is
+  // this header's.
+  template <typename IsIt>
+  uint32_t find(uint64_t header, IsIt is_it) const {
+    for (uint32_t probe = 0; probe < kProbes; probe++) {
+      const uint64_t entry = entries_[place(header, probe)].load(std::memory_order_acquire);
+      if (entry == kEmpty) break;
+      if (entry != kDead && static_cast<uint32_t>(entry) == tag(header) && is_it(slot_of(entry)))
+        return slot_of(entry);
     }
     return kNone;
   }
 
   // Only inside a poll of that task, which excludes a second one, and only when find() has not found it.
   bool insert(uint64_t header, uint32_t slot) {
-    for (uint32_t probe = 0, i = home(header); probe < kProbes; probe++, i = (i + 1) & kMask) {
-      uint64_t key = entries_[i].key.load(std::memory_order_relaxed);
-      if (key != kEmpty && key != kDead) continue;
-      if (!entries_[i].key.compare_exchange_strong(key, kBusy, std::memory_order_acquire)) continue;
-      entries_[i].slot.store(slot, std::memory_order_relaxed);
-      entries_[i].key.store(header, std::memory_order_release);  // acquired in find()
-      return true;
+    for (uint32_t probe = 0; probe < kProbes; probe++) {
+      std::atomic<uint64_t>& entry = entries_[place(header, probe)];
+      uint64_t seen = entry.load(std::memory_order_relaxed);
+      if (seen != kEmpty && seen != kDead) continue;
+      if (entry.compare_exchange_strong(seen, pack(header, slot), std::memory_order_release)) return true;
     }
     return false;
   }
 
   // Only by the one thread that ends the task.
-  void erase(uint64_t header) {
-    for (uint32_t probe = 0, i = home(header); probe < kProbes; probe++, i = (i + 1) & kMask) {
-      const uint64_t key = entries_[i].key.load(std::memory_order_relaxed);
-      if (key == kEmpty) return;
-      if (key != header) continue;
+  void erase(uint64_t header, uint32_t slot) {
+    for (uint32_t probe = 0; probe < kProbes; probe++) {
+      std::atomic<uint64_t>& entry = entries_[place(header, probe)];
+      const uint64_t seen = entry.load(std::memory_order_relaxed);
+      if (seen == kEmpty) return;
+      if (seen != pack(header, slot)) continue;
       // Never back to empty: another probe may be on its way past this entry. It is taken again by the next
       // task near here, most often one at this same address.
-      entries_[i].key.store(kDead, std::memory_order_release);
+      entry.store(kDead, std::memory_order_release);
       return;
     }
   }
 
  private:
+  // An entry is slot + 1 and a tag of the header, 32 bits each.
   static constexpr uint64_t kEmpty = 0;
   static constexpr uint64_t kDead = 1;
-  static constexpr uint64_t kBusy = 2;
   static constexpr uint32_t kEntries = 1u << 22;
   static constexpr uint32_t kMask = kEntries - 1;
-  static constexpr uint32_t kProbes = 256;
+  static constexpr uint32_t kWindow = 32;
+  static constexpr uint32_t kProbes = 8 * kWindow;
 
-  struct Entry {
-    std::atomic<uint64_t> key;
-    std::atomic<uint32_t> slot;
-  };
+  // malloc aligns to 16.
+  static uint32_t tag(uint64_t header) { return static_cast<uint32_t>(header >> 4); }
+  static uint64_t pack(uint64_t header, uint32_t slot) { return uint64_t{slot + 1} << 32 | tag(header); }
+  static uint32_t slot_of(uint64_t entry) { return static_cast<uint32_t>(entry >> 32) - 1; }
 
-  // One entry per 64 bytes of heap, so neighbours stay neighbours; the upper bits are mixed in, because the
-  // arenas of malloc all begin at the same offset in their 64 MiB.
-  static uint32_t home(uint64_t header) {
-    return static_cast<uint32_t>((header >> 6) + ((header >> 26) * 0x9e3779b97f4a7c15ull >> 42)) & kMask;
+  // The first window: one entry per 128 bytes of heap, so neighbours stay neighbours; the upper bits are
+  // mixed in, because the arenas of malloc all begin at the same offset in their 64 MiB. Where smaller tasks
+  // crowd, the rest goes to windows anywhere.
+  static uint32_t place(uint64_t header, uint32_t probe) {
+    constexpr uint64_t kMixer = 0x9e3779b97f4a7c15ull;
+    const uint32_t window = probe / kWindow;
+    const uint64_t home = window == 0 ? (header >> 7) + ((header >> 26) * kMixer >> 42)
+                                      : ((header >> 4) + window) * kMixer >> 42;
+    return static_cast<uint32_t>(home + probe % kWindow) & kMask;
   }
 
-  Entry* entries_ = nullptr;
+  std::atomic<uint64_t>* entries_ = nullptr;
 };
 
 }  // namespace asynctrace::agent

@@ -75,9 +75,7 @@ segment::Task& task_record(uint32_t slot) {
 }
 
 uint32_t find_task(uint64_t header) {
-  const uint32_t slot = g_table.find(header);
-  // Between our look and now the slot may have gone to another task.
-  return slot != kNone && g_entries[slot].header == header ? slot : kNone;
+  return g_table.find(header, [&](uint32_t slot) { return g_entries[slot].header == header; });
 }
 
 uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint16_t poller) {
@@ -113,7 +111,7 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
   TaskEntry& entry = g_entries[slot];
   if (!entry.id.compare_exchange_strong(id, 0, std::memory_order_acq_rel)) return;
   std::atomic_ref<uint64_t>(task_record(slot).id).store(0, std::memory_order_release);
-  if (entry.kind != TaskKind::kBlockOn) g_table.erase(entry.header);
+  if (entry.kind != TaskKind::kBlockOn) g_table.erase(entry.header, slot);
   end_inexact_leaves(guard, entry);
   g_pool.give(guard.context().tasks, slot);
 }
