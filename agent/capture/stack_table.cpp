@@ -25,11 +25,18 @@ uint64_t hash_of(std::span<const uint64_t> pcs) {
   return hash;
 }
 
+// Not by memcmp(): a sanitizer in the program would see that read, and not what orders it after the write.
+bool same_pcs(const StackEntry& entry, std::span<const uint64_t> pcs) {
+  if (entry.count != pcs.size()) return false;
+  for (size_t i = 0; i < pcs.size(); i++)
+    if (entry.pcs[i] != pcs[i]) return false;
+  return true;
+}
+
 StackEntry* find(StackEntry* from, uint64_t hash, std::span<const uint64_t> pcs, uint16_t flags) {
   for (StackEntry* entry = from; entry != nullptr; entry = entry->next)
-    if (entry->hash == hash && entry->count == pcs.size() && entry->flags == flags &&
-        entry->gone_with.load(std::memory_order_relaxed) == 0 &&
-        memcmp(entry->pcs, pcs.data(), pcs.size_bytes()) == 0)
+    if (entry->hash == hash && entry->flags == flags &&
+        entry->gone_with.load(std::memory_order_relaxed) == 0 && same_pcs(*entry, pcs))
       return entry;
   return nullptr;
 }

@@ -124,7 +124,7 @@ constexpr LeafRow kRows[] = {
     // tokio: itself
     {"tokio::task::yield_now::*", "yield_now", kSync},
     {"tokio::task::local::LocalSet*", "LocalSet", kUnknown},
-    {"tokio::task::local::RunUntil*", "LocalSet", kUnknown},
+    {"tokio::task::local::RunUntil*", "LocalSet", kUnknown, Family::kAlone, 0, false, true},
     {"tokio_util::task::spawn_pinned::*", "LocalPool", kJoin},
     // futures
     {"futures_executor::local_pool::LocalPool*", "LocalPool", kUnknown, Family::kPool, 1, false, true},
@@ -158,6 +158,7 @@ constexpr LeafRow kRows[] = {
     {"async_io::*Async*send", "socket send", kIo, Family::kAsyncIo, 2},
     {"async_io::*Async*read", "io read", kIo, Family::kAsyncIo, 1},
     {"async_io::*Async*write", "io write", kIo, Family::kAsyncIo, 1},
+    {"async_io::reactor::Reactor::insert_timer", "sleep", kTimer, Family::kTimer, 0},
     {"async_io::reactor::*", "io readiness", kIo, Family::kAsyncIo, 0},
     {"async_std::future::timeout::*", "timeout", kTimer, Family::kTimer, 1},
     {"async_std::io::timeout::*", "timeout", kTimer, Family::kTimer, 1},

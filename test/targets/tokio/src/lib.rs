@@ -79,6 +79,12 @@ pub fn wait_until_settled() -> Vec<Leaf> {
     ledger.leaves.clone()
 }
 
+/// Waits for what is expected so far, and forgets it: what is reported later comes after it.
+pub fn forget_settled() {
+    wait_until_settled();
+    *LEDGER.lock().unwrap() = Ledger { leaves: Vec::new(), expected: 0, settled: 0 };
+}
+
 /// Prints LEAF lines and READY once all is settled.
 pub fn report() {
     let mut leaves = wait_until_settled();

@@ -1,0 +1,97 @@
+"""Programs built with a sanitizer run clean under the agent, and are shown as any other."""
+
+import subprocess
+
+import pytest
+from conftest import BUILD, PATIENCE, confirmed_places, differences, traced
+
+# Threads of its own over epoll beside a runtime from Rust, under load and at rest, begun and ended. Nothing of it may
+# race, leak or be undefined: what a sanitizer says is the agent's doing.
+PROGRAM = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+extern "C" void* plugin_start(bool tell);
+extern "C" void* plugin_play();
+extern "C" void plugin_stop(void* runtime);
+
+static std::atomic<long> g_served{0};
+
+// Sends back what it reads until the other end is closed.
+static void serve(int socket) {
+  const int poller = epoll_create1(EPOLL_CLOEXEC);
+  epoll_event event{EPOLLIN, {}};
+  epoll_ctl(poller, EPOLL_CTL_ADD, socket, &event);
+  for (;;) {
+    epoll_event ready;
+    if (epoll_wait(poller, &ready, 1, -1) != 1) continue;
+    char byte;
+    if (read(socket, &byte, 1) != 1 || write(socket, &byte, 1) != 1) break;
+    g_served++;
+  }
+  close(poller);
+  close(socket);
+}
+
+int main(int, char** arguments) {
+  const int rounds = atoi(arguments[1]);
+  void* game = plugin_play();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; i++) {
+    threads.emplace_back([rounds] {
+      int sockets[2];
+      if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) != 0) abort();
+      std::thread server(serve, sockets[0]);
+      char byte = 'x';
+      for (int round = 0; round < rounds; round++)
+        if (write(sockets[1], &byte, 1) != 1 || read(sockets[1], &byte, 1) != 1) abort();
+      close(sockets[1]);
+      server.join();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  plugin_stop(game);
+  void* runtime = plugin_start(true);
+  printf("SERVED %ld\nREADY %d\n", g_served.load(), getpid());
+  fflush(stdout);
+  while (getchar() != EOF) continue;
+  plugin_stop(runtime);
+}
+"""
+OPTIONS = {
+    "address": {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"},
+    "thread": {"TSAN_OPTIONS": "halt_on_error=1"},
+    "undefined": {"UBSAN_OPTIONS": "halt_on_error=1"},
+}
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++-14"])
+@pytest.mark.parametrize("sanitizer", OPTIONS)
+def test_sanitized_program_runs_clean(tmp_path, monkeypatch, quick, sanitizer, compiler):
+    if quick and (sanitizer, compiler) != ("address", "g++"):
+        pytest.skip("--quick tries one sanitizer only")
+    library = BUILD / "targets" / "debian" / "release" / "examples" / "libplugin.a"
+    assert library.exists(), "not built"
+    source, path = tmp_path / "sanitized.cpp", tmp_path / "sanitized"
+    source.write_text(PROGRAM)
+    subprocess.run([compiler, "-std=c++20", "-O1", "-g", "-Wall", "-Werror", f"-fsanitize={sanitizer}",
+                    "-fno-sanitize-recover=all", "-pthread", "-o", path, source, library], check=True)
+    for name, value in OPTIONS[sanitizer].items():
+        monkeypatch.setenv(name, value)
+    rounds = 200
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with traced(path, rounds, segment_dir=segments) as target:
+        dump = target.dump()
+    assert target.process.returncode == 0, "a sanitizer ended it"
+    assert target.words("SERVED") == [str(3 * rounds)]
+    assert sum(target.leaves().values()) == 3
+    assert not differences(target.leaves(), confirmed_places(dump))
