@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/symbols/symbol_table.hpp"
@@ -39,6 +40,9 @@ struct Stack {
   bool no_root = false;
 };
 
+// Of a lock whose waiter's program has no types: the one reason that a user can do something about.
+inline constexpr std::string_view kNeedsDebugInfo = "holder unknown: needs full debug info";
+
 struct Leaf {
   std::optional<uint32_t> stack;  // index into Snapshot::stacks
   uint64_t waiting_ns = 0;
@@ -50,6 +54,7 @@ struct Leaf {
   // Id of the task that has to go on first, where it is known: of the joined one; where this is no join, of
   // the one that holds the lock.
   std::optional<uint64_t> waits_for_task;
+  std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell
 };
 
 using segment::RuntimeId;

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "cli/census/census.hpp"
 #include "cli/read_snapshot.hpp"
 
 namespace asynctrace {
@@ -48,6 +49,9 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   if (process.life != Life::kRunning) reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   result->report = build_report(result->snapshot, *result->symbols, options.report);
+  const pid_t pid = process.life == Life::kRunning ? process.pid : 0;
+  if (take_census(result->report, result->snapshot, pid))
+    result->report = build_report(result->snapshot, *result->symbols, options.report);
   return result;
 }
 

@@ -201,6 +201,12 @@ std::string JsonItems::lost() const {
   return written({{"leaves", lost.leaves}, {"tasks", lost.tasks}, {"stacks", lost.stacks}});
 }
 
+std::string JsonItems::reason(const ReportLeaf& leaf) const {
+  if (leaf.reason == LeafReason::kNone && !leaf.holder_unknown.empty())
+    return text(leaf.holder_unknown).dump();
+  return reasons_[static_cast<size_t>(leaf.reason)];
+}
+
 std::string JsonItems::task(const ReportTask& task) const {
   const Task& source = *task.task;
   std::string line = fmt::format(
@@ -219,7 +225,7 @@ std::string JsonItems::task(const ReportTask& task) const {
         R"({{{},"waiting_ns":{},"waits_for":{},"resource":null,"confirmed":{},"stack":{},"reason":{}}})",
         leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, leaf.waiting_ns,
         leaf.waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.waits_for_task) : std::string(kNull),
-        leaf.confirmed, number_or_null(leaf.stack), reasons_[static_cast<size_t>(leaf.reason)]);
+        leaf.confirmed, number_or_null(leaf.stack), reason(leaf));
   }
   return line + "]}";
 }

@@ -35,6 +35,8 @@ class JsonItems {
   std::string task(const ReportTask& task) const;
 
  private:
+  std::string reason(const ReportLeaf& leaf) const;
+
   const Report& report_;
   // Text that many tasks share, already JSON: a document of objects for 100,000 tasks takes a second to
   // build.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@ struct MissingRow {
   std::string_view code, what, remedy;
 };
 constexpr std::string_view kRebuild = "CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release";
+constexpr std::string_view kRebuildInFull = "CARGO_PROFILE_RELEASE_DEBUG=2 cargo build --release";
 constexpr MissingRow kMissing[] = {
     {MissingReason::kFileGone, "file_gone", "the file cannot be opened",
      "read the dump where the program's files are"},
@@ -85,6 +87,18 @@ void add_missing(Report& report) {
   }
 }
 
+void add_unknown_holders(Report& report) {
+  std::map<std::string_view, size_t> leaves;
+  for (const ReportTask& task : report.tasks)
+    for (const ReportLeaf& leaf : task.leaves)
+      if (leaf.shown && !leaf.holder_unknown.empty()) ++leaves[leaf.holder_unknown];
+  for (const auto& [reason, count] : leaves) {
+    const bool can_be_built = reason == kNeedsDebugInfo;
+    report.diagnostics.push_back({"holder_unknown", fmt::format("waits for a lock: {}, {}", count, reason),
+                                  std::string(can_be_built ? kRebuildInFull : "")});
+  }
+}
+
 }  // namespace
 
 void add_diagnostics(Report& report) {
@@ -103,6 +117,7 @@ void add_diagnostics(Report& report) {
          "asynctrace run --crash-stack takes it from the living process"});
   }
   add_missing(report);
+  add_unknown_holders(report);
   for (const LostRow& row : kLost) {
     const uint64_t count = snapshot.lost.*row.counter;
     if (count == 0) continue;

@@ -68,6 +68,7 @@ struct ReportLeaf {
   bool shown = false;      // stands in the text's tree
   bool is_held = false;
   LeafReason reason = LeafReason::kNone;
+  std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell who holds it
 };
 
 enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };

@@ -2,6 +2,9 @@
 //! scenario, multi or current, and for `blocked` sleep, spin or epoll. Prints LEAF lines, and for what has no
 //! leaf BLOCKED or CRASH with file:line. A line on stdin lets what is to crash do so; its end ends the program.
 
+#[path = "../hangs_locks.rs"]
+mod locks;
+
 use std::future::Future;
 use std::io::BufRead;
 use std::pin::Pin;
@@ -229,6 +232,11 @@ fn main() {
         "never_sent" => Box::pin(expect(1, never_sent())),
         "join_cycle" => Box::pin(expect(1, join_cycle())),
         "mutex_deadlock" => Box::pin(expect(1, mutex_deadlock())),
+        "three_mutexes" => Box::pin(expect(1, locks::three_mutexes())),
+        "rwlock_deadlock" => Box::pin(expect(1, locks::rwlock_deadlock())),
+        "semaphores" => Box::pin(expect(1, locks::semaphores())),
+        "dropped_guard" => Box::pin(expect(1, locks::dropped_guard())),
+        "healthy_lock" => Box::pin(expect(1, locks::healthy_lock())),
         "healthy_accept" => Box::pin(expect(1, healthy_accept())),
         "healthy_interval" => Box::pin(expect(1, healthy_interval())),
         "healthy_ctrl_c" => Box::pin(expect(1, healthy_ctrl_c())),
