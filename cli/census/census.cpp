@@ -57,7 +57,8 @@ class Look {
     std::vector<LockWait> waits;
     std::ranges::copy_if(table_.waits(), std::back_inserter(waits),
                          [&](const LockWait& wait) { return wait.task == task; });
-    if (waits.empty()) return {{}, knows_a_type_ ? kNotFound : kNeedsDebugInfo};
+    if (!knows_a_type_) return {{}, kNeedsDebugInfo};
+    if (waits.empty()) return {{}, hidden_ == kRunning ? kMoved : kNotFound};
     if (waits.size() > 1) return {{}, kSeveralLocks};
     const LockTable::Answer answer = table_.holder(waits.front());
     return answer.task && !hidden_.empty() ? LockTable::Answer{{}, hidden_} : answer;
@@ -66,19 +67,30 @@ class Look {
  private:
   void add(const ReportTask& task, const Report& report, const Memory& memory) {
     if (task.kind == ReportTaskKind::kWorker) return;
-    if (task.task->state == TaskState::kRunning) {
-      hidden_ = kRunning;
-    } else if (task.kind == ReportTaskKind::kBlockOn) {
+    if (task.kind == ReportTaskKind::kBlockOn) {
+      if (task.task->state == TaskState::kRunning) hidden_ = kRunning;
       if (may_hold(task, report)) hidden_ = kBlockOn;
-    } else if (task.task->runtime == RuntimeId::kTokio) {
-      const TypeId cell = types_.task_cell(task.task->poll_function);
-      knows_a_type_ |= cell != kNoType;
-      const std::vector<FutureNode> nodes = walker_.walk_task(cell, task.task->address);
-      if (walker_.incomplete()) hidden_ = kNotFollowed;
-      table_.add_task(task.task->id, nodes, walker_, types_, memory);
-    } else {
-      hidden_ = kNotFollowed;
+      return;
     }
+    const bool is_tokio = task.task->runtime == RuntimeId::kTokio;
+    const TypeId cell = is_tokio ? types_.task_cell(task.task->poll_function) : kNoType;
+    knows_a_type_ |= cell != kNoType;
+    if (is_running(cell, task.task->address, memory)) {
+      hidden_ = kRunning;
+      return;
+    }
+    const std::vector<FutureNode> nodes = walker_.walk_task(cell, task.task->address);
+    if (walker_.incomplete()) hidden_ = kNotFollowed;
+    table_.add_task(task.task->id, nodes, walker_, types_, memory);
+  }
+
+  // By tokio's own word, which may have changed since the snapshot: the lowest bit says that it is being
+  // polled.
+  bool is_running(TypeId cell, uint64_t address, const Memory& memory) {
+    const Member* header = walker_.member(cell, "header");
+    const Member* state = header == nullptr ? nullptr : walker_.member(header->type, "state");
+    if (state == nullptr) return false;
+    return (memory.number(address + header->offset + state->offset).value_or(0) & 1) != 0;
   }
 
   // Where the future of a block_on lies is not known, but its type tells what it can keep at its awaits.

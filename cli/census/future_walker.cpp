@@ -26,6 +26,10 @@ bool is_exclusive(const Type& pointer) {
   return pointer.name.starts_with("&mut ") || pointer.name.starts_with("alloc::boxed::Box<");
 }
 
+bool is_unordered(const Type& type) {
+  return type.name.starts_with("futures_util::stream::futures_unordered::FuturesUnordered<");
+}
+
 bool is_tuple(const Type& type) {
   return type.name.starts_with('(');
 }
@@ -123,7 +127,7 @@ bool FutureWalker::holds_future(TypeId id, int depth) {
   const auto [entry, is_new] = holds_future_.try_emplace(id, false);  // of itself no type holds a value
   if (!is_new) return entry->second;
   const Type& type = types_.type(id);
-  bool holds = type.is_body() || types_.is_future(id) || is_dyn_future(type.name);
+  bool holds = type.is_body() || types_.is_future(id) || is_dyn_future(type.name) || is_unordered(type);
   if (!holds && depth < kMaxTypeDepth) {
     const auto inside = [&](const Member& member) { return holds_future(member.type, depth + 1); };
     holds = type.is_pointer ? is_exclusive(type) && holds_future(type.target, depth + 1)
@@ -147,8 +151,7 @@ void FutureWalker::follow(TypeId id, uint64_t address, int depth, Nodes& nodes) 
   }
   if (is_dyn_future(type.name) && member(id, "vtable") != nullptr)
     return follow_dyn(type, address, depth, nodes);
-  if (type.name.starts_with("futures_util::stream::futures_unordered::FuturesUnordered<"))
-    return follow_unordered(id, address, depth, nodes);
+  if (is_unordered(type)) return follow_unordered(id, address, depth, nodes);
   if (!type.variants.empty()) {
     const Variant* active = active_variant(type, address);
     if (active == nullptr) return unknown(id, address, "its memory cannot be read", nodes);

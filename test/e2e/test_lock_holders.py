@@ -1,9 +1,10 @@
 """Who holds the lock that a task waits for, told by the guards in the tasks' memory; and where nobody is named."""
 
+import time
 from collections import Counter
 
 import pytest
-from conftest import asynctrace, program, tasks, traced, user_place
+from conftest import PATIENCE, asynctrace, program, tasks, traced, user_place
 
 LOCKS = ("Mutex lock", "RwLock read", "RwLock write", "Semaphore acquire")
 # Scenario and how many tasks wait for each other in a circle.
@@ -12,6 +13,16 @@ UNSURE = {
     "dropped_guard": "holder unsure: the future of a block_on may hold it",
     "semaphores": "holder unsure: a semaphore does not tell how many permits it had",
 }
+
+
+def settled(target):
+    """A dump between two polls: a task says that it is stuck a moment before its poll has returned."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        dump = target.dump()
+        if all(task["state"] == "waiting" for task in tasks(dump)):
+            return dump
+    pytest.fail("some task never stops running")
 
 
 def lock_leaves(dump):
@@ -39,7 +50,7 @@ def locked_places(target):
 @pytest.mark.parametrize("runtime, toolchain", [("multi", "debian"), ("current", "debian"), ("multi", "second")])
 def test_a_deadlock_is_named_with_its_holders(tmp_path, scenario, size, runtime, toolchain):
     with traced(program("hangs", "dev", toolchain), scenario, runtime, segment_dir=tmp_path) as target:
-        dump = target.dump()
+        dump = settled(target)
         text = asynctrace("dump", target.pid, env=target.env).stdout
         truth = locked_places(target)
         segment = target.kill()
@@ -64,7 +75,7 @@ def test_a_deadlock_is_named_with_its_holders(tmp_path, scenario, size, runtime,
 @pytest.mark.parametrize("scenario", ["mutex_deadlock", "rwlock_deadlock"])
 def test_without_types_nobody_is_named(tmp_path, scenario):
     with traced(program("hangs"), scenario, "multi", segment_dir=tmp_path) as target:
-        dump = target.dump()
+        dump = settled(target)
     assert set(holders(dump).values()) == {None}
     assert reasons(dump) == {"holder unknown: needs full debug info"}
     assert not dump["suspects"]
@@ -76,7 +87,7 @@ def test_without_types_nobody_is_named(tmp_path, scenario):
 def test_a_guess_is_no_claim(tmp_path, scenario):
     """A guard that was dropped leaves its bytes behind; of a semaphore others may hold more permits."""
     with traced(program("hangs", "dev"), scenario, "multi", segment_dir=tmp_path) as target:
-        dump = target.dump()
+        dump = settled(target)
     assert len(holders(dump)) == 2 and set(holders(dump).values()) == {None}
     assert reasons(dump) == {UNSURE[scenario]}
     assert not dump["suspects"]
@@ -84,7 +95,7 @@ def test_a_guess_is_no_claim(tmp_path, scenario):
 
 def test_a_holder_that_will_go_on_is_no_suspect(tmp_path):
     with traced(program("hangs", "dev"), "healthy_lock", "multi", segment_dir=tmp_path) as target:
-        dump = target.dump()
+        dump = settled(target)
     (sleeper,) = [task["id"] for task in tasks(dump) if task["leaves"][0]["kind"] == "sleep"]
     assert list(holders(dump).values()) == [sleeper]
     assert not dump["suspects"]

@@ -1,0 +1,52 @@
+"""Futures walked in memory, by debug info alone, are those on the stacks that the agent saw."""
+
+import json
+import subprocess
+
+import pytest
+from conftest import BUILD, program, tasks, traced
+
+BODIES = ("async fn ", "async block in ", "async closure in ")
+
+
+def walked(target):
+    command = [BUILD / "test" / "walk_tasks", target.segment(), str(target.pid)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return {task["id"]: task for task in map(json.loads, result.stdout.splitlines())}
+
+
+def seen(dump, stack):
+    """The async bodies of a stack: function, file and line."""
+    frames = [dump["frames"][index] for index in dump["stacks"][stack]]
+    return [[f["function"], f["file"], f["line"]] for f in frames if f["function"].startswith(BODIES)]
+
+
+def agrees(walk, stack):
+    """An await inside a macro has no line of its own file in debug info; those of the program's own do."""
+    return len(walk) == len(stack) and all(
+        a == b and (line in (None, seen_line) or "/src/bin/" not in file)
+        for (a, file, line), (b, _, seen_line) in zip(walk, stack)
+    )
+
+
+@pytest.mark.parametrize("toolchain", ["debian", "second"])
+@pytest.mark.parametrize("runtime", ["multi", "current"])
+def test_every_future_of_every_leaf(tmp_path, runtime, toolchain):
+    with traced(program("leaves", "dev", toolchain), runtime, segment_dir=tmp_path) as target:
+        walks = walked(target)
+        dump = target.dump()
+    waiting = [task for task in tasks(dump) if task["kind"] == "task"]
+    assert len(waiting) > 40
+    without_line = 0
+    for task in waiting:
+        walk = walks[task["id"]]
+        assert not walk["incomplete"]
+        stacks = [seen(dump, leaf["stack"]) for leaf in task["leaves"] if leaf["confirmed"]]
+        for stack in stacks:
+            assert any(agrees(chain, stack) for chain in walk["chains"]), (task["type"], stack, walk["chains"])
+        for chain in walk["chains"]:
+            assert any(agrees(chain, stack) for stack in stacks), (task["type"], chain, stacks)
+        own = [line for chain in walk["chains"] for _, file, line in chain if "/src/bin/" in file]
+        without_line += None in own
+    # select! (3), join! (3) and try_join!, each task once.
+    assert without_line == 7
