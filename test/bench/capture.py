@@ -16,8 +16,17 @@ def capture(bench):
             yield ratio(f"{frames} frames, {NAMES[peer]} and memo, ns", results[peer], results[memo])
 
 
-def measure(bench, method, frames):
+def threads(bench):
+    """What threads cost each other that capture at the same time: CPU time of one capture beside that of one thread."""
+    rounds = 5 if bench.quick else 15
+    counts = (1, 2, 4)
+    alone, *others = interleaved(rounds, *(measure(bench, "memo", 20, count) for count in counts))
+    for count, result in zip(counts[1:], others):
+        yield ratio(f"20 frames, 1 thread and {count}, ns", alone, result)
+
+
+def measure(bench, method, frames, threads=1):
     calls = 20_000 if method == "backtrace" else 500_000
     program = bench.build / "test" / "bench" / "capture_bench"
     memo = method.startswith("memo")  # leaves a segment
-    return lambda: float(bench.output([program, method, frames, calls, bench.segments], segment=memo))
+    return lambda: float(bench.output([program, method, frames, calls, threads, bench.segments], segment=memo))

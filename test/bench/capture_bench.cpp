@@ -1,12 +1,18 @@
-// capture_bench METHOD FRAMES CALLS DIR: prints the nanoseconds that one capture of a stack of FRAMES
-// physical frames takes. One process measures one method, because the agent tames the libunwind that it
-// loads, and that is no longer the libunwind of everyone else. The agent's segment goes to DIR.
+// capture_bench METHOD FRAMES CALLS THREADS DIR: prints the nanoseconds that one capture of a stack of FRAMES
+// physical frames takes while THREADS threads do nothing else; of CPU time, so that threads which have to
+// share a processor do not count as slow. One process measures one method, because the agent tames the
+// libunwind that it loads, and that is no longer the libunwind of everyone else. The agent's segment goes to
+// DIR.
 #include <dlfcn.h>
 #include <execinfo.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <latch>
+#include <numeric>
+#include <thread>
+#include <vector>
 
 #include "agent/capture/capture.hpp"
 #include "agent/capture/unwinder.hpp"
@@ -36,7 +42,7 @@ bool start_agent(const char* directory) {
                        start_capture();
   if (!started) return false;
   g_generation = 1;
-  g_live->tracing.store(1, std::memory_order_release);
+  go_live();
   return current_thread() != nullptr;
 }
 
@@ -108,16 +114,32 @@ int fail(const char* message) {
   return 1;
 }
 
-int run(const Method& method, uint64_t calls, const char* directory) {
+std::vector<Loop> run_on_threads(const Method& method, uint64_t calls, uint32_t count) {
+  std::vector<Loop> loops(count, Loop{method.capture, calls});
+  std::latch all_are_there(count);
+  std::vector<std::thread> threads;
+  for (Loop& loop : loops)
+    threads.emplace_back([&] {
+      if (g_live != nullptr) current_thread();
+      all_are_there.arrive_and_wait();
+      run_as_root(method.run_below, loop);
+    });
+  for (std::thread& thread : threads) thread.join();
+  return loops;
+}
+
+int run(const Method& method, uint64_t calls, uint32_t threads, const char* directory) {
   if (!method.start(directory)) return fail("the method cannot be started");
-  Loop loop{method.capture, calls};
-  run_as_root(method.run_below, loop);
-  if (loop.captured != static_cast<uint64_t>(g_frames))
-    return fail("the capture has the wrong number of frames");
+  const std::vector<Loop> loops = run_on_threads(method, calls, threads);
+  for (const Loop& loop : loops)
+    if (loop.captured != static_cast<uint64_t>(g_frames))
+      return fail("the capture has the wrong number of frames");
   const bool walked_each_time =
       g_live != nullptr && g_segment.header().counters[segment::kUnmemoizedWalks] != 0;
   if (walked_each_time) return fail("the memo did not recognize the stack");
-  std::printf("%.2f\n", loop.ns_per_call);
+  const double sum = std::accumulate(loops.begin(), loops.end(), 0.0,
+                                     [](double ns, const Loop& loop) { return ns + loop.ns_per_call; });
+  std::printf("%.2f\n", sum / threads);
   return 0;
 }
 
@@ -126,11 +148,12 @@ int run(const Method& method, uint64_t calls, const char* directory) {
 
 int main(int argc, char** argv) {
   using namespace asynctrace::bench;
-  if (argc != 5) return fail("usage: capture_bench METHOD FRAMES CALLS DIR");
+  if (argc != 6) return fail("usage: capture_bench METHOD FRAMES CALLS THREADS DIR");
   g_frames = std::atoi(argv[2]);
   if (g_frames < 2 || g_frames > kMaxFrames) return fail("2 to 256 frames");
   for (const Method& method : kMethods)
     if (std::strcmp(method.name, argv[1]) == 0)
-      return run(method, std::strtoull(argv[3], nullptr, 10), argv[4]);
+      return run(method, std::strtoull(argv[3], nullptr, 10),
+                 static_cast<uint32_t>(std::strtoul(argv[4], nullptr, 10)), argv[5]);
   return fail("unknown method");
 }

@@ -1,17 +1,23 @@
 #include "test/bench/chain.hpp"
 
+#include <time.h>
+
 #include <array>
-#include <chrono>
 #include <utility>
 
 namespace asynctrace::bench::CHAIN {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Step = int (*)(int frames, Loop& loop);
 
 constexpr size_t kSteps = 64;
 extern const std::array<Step, kSteps> kTable;
+
+double cpu_ns() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
+}
 
 // Distinct functions with frames of different sizes, as on a real stack.
 template <size_t K>
@@ -20,10 +26,9 @@ __attribute__((noinline)) int step(int frames, Loop& loop) {
   locals[0] = static_cast<char>(frames);
   if (frames > 1) return kTable[static_cast<size_t>(frames) % kSteps](frames - 1, loop) + locals[0];
   loop.captured = loop.capture();  // the first call of a method may be a thousand times slower than the rest
-  const Clock::time_point start = Clock::now();
+  const double start = cpu_ns();
   for (uint64_t i = 0; i < loop.calls; i++) loop.captured = loop.capture();
-  loop.ns_per_call = std::chrono::duration<double, std::nano>(Clock::now() - start).count() /
-                     static_cast<double>(loop.calls);
+  loop.ns_per_call = (cpu_ns() - start) / static_cast<double>(loop.calls);
   return locals[0];
 }
 

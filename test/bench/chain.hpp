@@ -6,7 +6,7 @@
 
 namespace asynctrace::bench {
 
-// How often to capture; filled in: what the last capture returned, and the time of one in nanoseconds.
+// How often to capture; filled in: what the last capture returned, and the CPU time of one in nanoseconds.
 struct Loop {
   uint64_t (*capture)();
   uint64_t calls;

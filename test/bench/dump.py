@@ -1,19 +1,18 @@
 """Dumps of programs with many waiting tasks: what they take, and what the program notices."""
 
-import contextlib
 import os
 import statistics
 import subprocess
 import time
 
-from measure import PATIENCE, Figure, ratio, value_of
+from measure import Figure, ratio, value_of, waiters
 
 
 def dump(bench):
     dumps, repetitions = (5, 1) if bench.quick else (20, 5)
     for tasks in (1000, 10_000, 100_000):
         largest = tasks == 100_000
-        with waiters(bench, tasks) as program:
+        with waiters(bench, tasks, traced=True) as program:
             runs = [run_beside_ticker(bench, program) for _ in range(dumps * repetitions)]
             as_json = [run_dump(bench, program.pid, "json")[0] for _ in range(3 if largest else 0)]
         seconds, megabytes, idle_gaps, dump_gaps = zip(*runs)
@@ -24,21 +23,6 @@ def dump(bench):
         yield Figure(f"{name}, CLI's peak memory, MB", None, None, max(megabytes), 300 if largest else None, " MB")
         longest = [[max(gaps[i : i + dumps]) for i in range(0, len(gaps), dumps)] for gaps in (idle_gaps, dump_gaps)]
         yield ratio(f"{name}, ticker's longest gap, ms", *longest, goal=2)
-
-
-@contextlib.contextmanager
-def waiters(bench, tasks):
-    program = bench.start([bench.target("waiters"), tasks, "multi"], traced=True)
-    try:
-        line = program.stdout.readline()
-        if not line.startswith("READY"):
-            raise RuntimeError(f"waiters said {line!r}")
-        yield program
-    finally:
-        program.stdin.close()
-        program.wait(PATIENCE)
-        program.stdout.close()
-        bench.remove_segments(expected=True)
 
 
 def run_beside_ticker(bench, program):

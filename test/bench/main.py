@@ -8,11 +8,20 @@ import platform
 import sys
 
 from measure import Bench
-from capture import capture
+from capture import capture, threads
 from dump import dump
+from memory import memory
 from programs import echo, pingpong, start
 
-BENCHMARKS = {"capture": capture, "pingpong": pingpong, "echo": echo, "dump": dump, "start": start}
+BENCHMARKS = {
+    "capture": capture,
+    "threads": threads,
+    "pingpong": pingpong,
+    "echo": echo,
+    "memory": memory,
+    "dump": dump,
+    "start": start,
+}
 LINE = "{:<46}{:>12}{:>12}{:>14}  {:<22}{}"
 
 

@@ -90,6 +90,22 @@ class Bench:
             raise RuntimeError("a segment that nobody asked for" if segments else "no segment: the agent traced nothing")
 
 
+@contextlib.contextmanager
+def waiters(bench, tasks, traced):
+    """A program with that many tasks, all of them waiting."""
+    program = bench.start([bench.target("waiters"), tasks, "multi"], traced)
+    try:
+        line = program.stdout.readline()
+        if not line.startswith("READY"):
+            raise RuntimeError(f"waiters said {line!r}")
+        yield program
+    finally:
+        program.stdin.close()
+        program.wait(PATIENCE)
+        program.stdout.close()
+        bench.remove_segments(expected=traced)
+
+
 def interleaved(count, *measures):
     """Runs the measures in turn, `count` times, and returns a list of results for each. Whatever else the machine
     does then falls on all of them; every other round runs backwards, so that none is always first."""

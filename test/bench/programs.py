@@ -19,7 +19,7 @@ def pingpong(bench):
             return value_of(output, "NS_PER_ROUND")
 
         results = interleaved(pairs, lambda: run(False), lambda: run(True))
-        yield ratio(f"channel ping-pong, {runtime}, ns a round", *results, goal=1.5)
+        yield ratio(f"channel ping-pong, {runtime}, ns a round", *results, goal=1.25)
 
 
 def echo(bench):
@@ -39,7 +39,7 @@ def echo(bench):
         return value_of(output, "CPU_NS_PER_REQUEST") - at_start / served
 
     results = interleaved(pairs, lambda: run(False), lambda: run(True))
-    yield ratio("TCP echo, server's CPU ns a request", *results, goal=1.06)
+    yield ratio("TCP echo, server's CPU ns a request", *results, goal=1.03)
 
 
 def cpu_ns(pid):
