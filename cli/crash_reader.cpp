@@ -46,6 +46,7 @@ bool ended_in_abort(const SegmentReader& reader, ProcessState known) {
   const segment::Header header = reader.header();
   const segment::Crash& crash = header.crash;
   if (known != ProcessState::kUnknown || crash.tid == 0 || crash.source != CrashSource::kAbort) return false;
+  if (header.state == segment::AgentState::kExited) return false;
   const int status = static_cast<int>(header.wait_status);
   if (header.died_at_ns != 0 && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)) return false;
   const auto thread = find_thread(reader, crash.tid);

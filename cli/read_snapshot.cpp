@@ -290,6 +290,9 @@ Result<SegmentSummary> read_summary(const std::string& path) {
   summary.cmdline = split_arguments(file->reader().string(header.cmdline));
   summary.start_realtime_ns = static_cast<int64_t>(header.clock.realtime0);
   summary.exited = header.state == segment::AgentState::kExited;
+  summary.aborted = ended_in_abort(file->reader(), ProcessState::kUnknown);
+  summary.crashed = summary.aborted ||
+                    (header.died_at_ns != 0 && how_it_ended(header.wait_status) == ProcessState::kCrashed);
   return summary;
 }
 

@@ -38,6 +38,7 @@ struct RunOptions {
   bool quiet = false;
   bool quit_key = true;
   bool follow = true;
+  bool crash_stack = false;
   std::optional<std::chrono::nanoseconds> dump_after, dump_every, timeout;
   std::chrono::nanoseconds kill_after = std::chrono::seconds(10);
   std::string dump_file;  // "": stderr

@@ -46,7 +46,7 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   if (!snapshot) return tl::unexpected(snapshot.error());
   auto symbols = Symbolizer::open(*snapshot, options.symbols);
   if (!symbols) return tl::unexpected(symbols.error());
-  if (process.life != Life::kRunning) reason = "post-mortem";
+  if (process.life != Life::kRunning && reason == "request") reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   result->report = build_report(result->snapshot, *result->symbols, options.report);
   const pid_t pid = process.life == Life::kRunning ? process.pid : 0;

@@ -33,7 +33,7 @@ struct ReadingOptions {
   SymbolOptions symbols;
 };
 
-// `reason` is that of a living process; a dead one's is always "post-mortem".
+// "request" becomes "post-mortem" for a dead process.
 Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptions& options,
                                 std::string reason);
 

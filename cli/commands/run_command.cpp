@@ -64,7 +64,9 @@ class Run {
   void dump(const std::string& reason);
   std::string why_nothing_to_dump() const;
   Result<int> finish();
-  std::vector<TracedProcess> keep_or_discard_files() const;
+  bool is_said_by_report() const { return options_.dump_file.empty() && reports_.shows_text_on_stderr(); }
+  void tell_end(const TracedProcess& process);
+  void name_files(const std::vector<TracedProcess>& kept) const;
   RunOutcome outcome() const;
   void write_reports(const RunOutcome& outcome);
 
@@ -129,8 +131,7 @@ void Run::supervise() {
 void Run::dump(const std::string& reason) {
   std::vector<TracedProcess> live = segments_.live();
   if (live.empty()) print_message("no tasks to show: " + why_nothing_to_dump());
-  const bool said_by_report =
-      reason == "timeout" && options_.dump_file.empty() && reports_.shows_text_on_stderr();
+  const bool said_by_report = reason == "timeout" && is_said_by_report();
   for (const TracedProcess& process : live) {
     auto report = read_report(process, report_options(options_.form), reason);
     if (!report) {
@@ -171,12 +172,29 @@ RunOutcome Run::outcome() const {
   return {well ? RunOutcome::Kind::kWell : kind, describe_end(status)};
 }
 
-Result<int> Run::finish() {
-  for (const TracedProcess& process : keep_or_discard_files()) {
-    if (!reports_.wanted() || reports_.knows(process.summary.pid)) continue;
-    auto report = read_report(process, report_options(options_.form), "post-mortem");
-    if (report) reports_.add(std::move(*report));
+// A crash is shown at once; reports tell of every process that left a file.
+void Run::tell_end(const TracedProcess& process) {
+  const bool crashed = process.summary.crashed;
+  const bool reported = reports_.wanted() && !reports_.knows(process.summary.pid);
+  if (!crashed && !reported) return;
+  auto report = read_report(process, report_options(options_.form), crashed ? "crash" : "post-mortem");
+  if (!report) return print_error(report.error());
+  if (crashed && !is_said_by_report()) {
+    auto written = dumps_.write(**report);
+    if (!written) print_error(written.error());
   }
+  if (reported) reports_.add(std::move(*report));
+}
+
+Result<int> Run::finish() {
+  const bool ended_well = !timed_out_ && supervisor_.exit_code() == 0;
+  const std::vector<TracedProcess> kept = segments_.discard_clean(supervisor_.reaped(), ended_well);
+  for (const TracedProcess& process : kept) tell_end(process);
+  for (size_t i = 0; options_.pack && i < kept.size(); i++) {
+    auto packed = pack_process(kept[i], kept[i].open_path, options_.form.symbols);
+    if (!packed) print_error(packed.error());
+  }
+  name_files(kept);
   if (!timed_out_) write_reports(outcome());
   if (timed_out_) return kTimedOut;
   auto report = report_in_.read();
@@ -195,13 +213,7 @@ Result<int> Run::finish() {
   return supervisor_.exit_code();
 }
 
-std::vector<TracedProcess> Run::keep_or_discard_files() const {
-  bool ended_well = !timed_out_ && supervisor_.exit_code() == 0;
-  std::vector<TracedProcess> kept = segments_.discard_clean(supervisor_.reaped(), ended_well);
-  for (size_t i = 0; options_.pack && i < kept.size(); i++) {
-    auto packed = pack_process(kept[i], kept[i].open_path, options_.form.symbols);
-    if (!packed) print_error(packed.error());
-  }
+void Run::name_files(const std::vector<TracedProcess>& kept) const {
   size_t named = std::min(kept.size(), kFilesNamed);
   for (size_t i = 0; i < named; i++) {
     print_message(fmt::format("the tasks of pid {} at its end: asynctrace dump {}", kept[i].pid,
@@ -210,7 +222,6 @@ std::vector<TracedProcess> Run::keep_or_discard_files() const {
   if (named < kept.size()) {
     print_message(fmt::format("and {} more: asynctrace ps", kept.size() - named));
   }
-  return kept;
 }
 
 }  // namespace
@@ -239,7 +250,8 @@ Result<int> run_command(const RunOptions& options) {
 
   AgentSettings settings{*library, *directory, output, options.max_size, options.follow};
   const char* preload = std::getenv("LD_PRELOAD");
-  Launch launch{*path, options.command, current_environment(), options.quit_key};
+  Launch launch{*path,         options.command, current_environment(), options.quit_key, options.crash_stack,
+                options.follow};
   launch.environment = with_variables(std::move(launch.environment),
                                       agent_variables(settings, preload == nullptr ? "" : preload));
   launch.environment =

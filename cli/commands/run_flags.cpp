@@ -59,6 +59,9 @@ void add_run(CLI::App& verb, RunOptions& options) {
       ->type_name("FORM[=FILE]");
   with_variable(add_size(verb, "--max-size", options.max_size,
                          "Limit of one segment file, which is sparse (default 512M)"));
+  with_variable(verb.add_flag("--crash-stack", options.crash_stack,
+                              "Trace the command for the native stack of a crash: costs a stop for each\n"
+                              "signal and new thread; no debugger, strace or setuid program inside"));
   with_variable(add_choice(verb, "--follow", options.follow, kFollow, kFollowHelp));
   with_variable(add_choice<bool>(verb, "--quit-key", options.quit_key, {{"on", true}, {"off", false}},
                                  "Ctrl-\\ dumps; off: it reaches the command untouched"));

@@ -5,12 +5,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <optional>
 #include <random>
 
 #include <fmt/format.h>
 
+#include "cli/crash_reader.hpp"
+#include "cli/process/core_file.hpp"
 #include "cli/process/death_record.hpp"
 #include "cli/process/proc.hpp"
 #include "common/segment.hpp"
@@ -60,6 +63,19 @@ Result<void> make_way(const std::string& path) {
   fs::remove(path, error);
   if (error) return fail(fmt::format("{}: {}", path, error.message()), "choose another name for -o", 125);
   return {};
+}
+
+// The stack of abort() is in the segment, if abort() is what ended it; any other may be in a core file. Where
+// the process was last is not known: most never leave the directory that they were started in.
+Ended with_stack(pid_t pid, Ended ended, const SegmentSummary& summary) {
+  const bool crashed = WIFSIGNALED(ended.status) && is_crash_signal(WTERMSIG(ended.status));
+  if (crashed && summary.aborted && WTERMSIG(ended.status) == SIGABRT) {
+    ended.crash.reset();
+  } else if (crashed && !ended.crash) {
+    std::error_code error;
+    ended.crash = crash_from_core(pid, ended.status, summary.exe, fs::current_path(error).string());
+  }
+  return ended;
 }
 
 }  // namespace
@@ -132,7 +148,11 @@ std::vector<TracedProcess> RunSegments::discard_clean(const EndedProcesses& reap
       std::error_code ignored;
       fs::remove(path, ignored);
     } else {
-      if (ended != reaped.end()) record_death(path, ended->second);
+      if (ended != reaped.end()) {
+        record_death(path, with_stack(pid, ended->second, *summary));
+        summary = read_summary(path);
+        if (!summary) continue;
+      }
       kept.push_back({pid, life, path, path, std::move(*summary)});
     }
   }

@@ -107,6 +107,10 @@ Result<void> Supervisor::start(const Launch& launch, const std::function<void(pi
   if (target_ == 0) execute(launch, old, *go, failure->write_end.get());
 
   failure->write_end.reset();
+  if (launch.crash_stacks) {
+    auto seized = tracer_.emplace(launch.follow).seize(target_);
+    if (!seized) return seized;
+  }
   before_exec(target_);
   [[maybe_unused]] ssize_t told = ::write(go->write_end.get(), "", 1);
   int error = 0;
@@ -158,13 +162,25 @@ void Supervisor::handle(const signalfd_siginfo& info) {
 void Supervisor::reap() {
   for (;;) {
     int status = 0;
-    pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
+    pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | (tracer_ ? __WALL : WCONTINUED));
     if (pid <= 0) return;
+    if (tracer_ && reap_traced(pid, status)) continue;
     bool ended = WIFEXITED(status) || WIFSIGNALED(status);
-    if (ended) reaped_[pid] = {status, static_cast<uint64_t>(Clock::now().time_since_epoch().count())};
+    if (ended)
+      reaped_[pid] = {status, static_cast<uint64_t>(Clock::now().time_since_epoch().count()),
+                      tracer_ ? tracer_->take_crash(pid) : std::nullopt};
     if (pid == target_) target_stopped_ = WIFSTOPPED(status);
     if (pid == target_ && WIFCONTINUED(status)) terminal_stop_ = false;
   }
+}
+
+// False for what remains to be handled: the end of a process.
+bool Supervisor::reap_traced(pid_t pid, int status) {
+  const CrashTracer::Event event = tracer_->handle(pid, status);
+  if (event == CrashTracer::Event::kProcessEnded) return false;
+  if (pid == target_ && event == CrashTracer::Event::kStopped) target_stopped_ = true;
+  if (pid == target_ && event == CrashTracer::Event::kResumed) target_stopped_ = terminal_stop_ = false;
+  return true;
 }
 
 // The terminal's stop reaches the whole group, but we wait for the target, which may have a screen to clean
@@ -177,7 +193,8 @@ void Supervisor::follow_terminal_stop() {
   sigset_t pending;
   ::sigpending(&pending);
   auto stat = read_stat(target_);
-  if (stat && stat->state == 'T' && sigismember(&pending, SIGTSTP) == 0) ::kill(target_, SIGCONT);
+  const char stopped = tracer_ ? 't' : 'T';
+  if (stat && stat->state == stopped && sigismember(&pending, SIGTSTP) == 0) ::kill(target_, SIGCONT);
 }
 
 void Supervisor::end_tree(Clock::duration grace) {

@@ -21,6 +21,7 @@
 #include <csignal>
 
 #include "cli/error.hpp"
+#include "cli/process/crash_tracer.hpp"
 #include "cli/process/ended_processes.hpp"
 #include "cli/process/file_descriptor.hpp"
 
@@ -31,6 +32,8 @@ struct Launch {
   std::vector<std::string> arguments;    // with argv[0]
   std::vector<std::string> environment;  // "NAME=value"; ASYNCTRACE_RUN_PID is added
   bool quit_key = true;                  // start the target with SIGQUIT ignored
+  bool crash_stacks = false;             // see CrashTracer
+  bool follow = true;                    // its children too
 };
 
 // What the target must find as if nobody stood between.
@@ -70,6 +73,7 @@ class Supervisor {
   void take_signals(std::optional<Clock::time_point> deadline);
   void handle(const signalfd_siginfo& info);
   void reap();
+  bool reap_traced(pid_t pid, int status);
   void follow_terminal_stop();
 
   FileDescriptor signals_;
@@ -79,6 +83,7 @@ class Supervisor {
   bool quit_pressed_ = false;
   bool target_stopped_ = false;
   bool terminal_stop_ = false;
+  std::optional<CrashTracer> tracer_;
   EndedProcesses reaped_;
 };
 
