@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "agent/arch/thunks.hpp"
+#include "agent/capture/cfi.hpp"
 #include "agent/capture/unwinder.hpp"
 #include "agent/clock.hpp"
 #include "agent/interpose.hpp"
@@ -45,6 +47,15 @@ void record(segment::Crash& crash, const CallerRegisters& caller) {
 
 void start_crash() {
   asynctrace_find_real_abort();
+}
+
+void publish_poll_hook() {
+  const auto hook = reinterpret_cast<uint64_t>(&asynctrace_poll_hook);
+  const LoadedModule* module = find_module(hook);
+  FunctionRange range;
+  if (module == nullptr || !find_function(*module, hook, range)) return;
+  g_segment.header().poll_hook_start = range.start;
+  g_segment.header().poll_hook_end = range.end;
 }
 
 }  // namespace asynctrace::agent

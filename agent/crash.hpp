@@ -13,6 +13,9 @@ namespace asynctrace::agent {
 // Finds the functions that the interposed ones stand before. From the constructor.
 void start_crash();
 
+// Says in the segment where the poll hook is, so that a reader finds a task's part of a native stack.
+void publish_poll_hook();
+
 inline constexpr size_t kCrashStackSize = 32768;
 
 }  // namespace asynctrace::agent

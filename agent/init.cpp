@@ -46,6 +46,7 @@ const char* start() {
   }
   publish_modules();
   publish_pollers();
+  publish_poll_hook();
   g_generation = 1;
   go_live();
   patch_tables();

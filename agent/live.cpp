@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "agent/capture/stack_table.hpp"
+#include "agent/crash.hpp"
 #include "agent/leaves.hpp"
 #include "agent/modules.hpp"
 #include "agent/platform.hpp"
@@ -71,6 +72,7 @@ bool adopt_after_fork() {
       return turn_off(segment::OffReason::kNoRoom), false;
   republish_modules();
   republish_pollers();
+  publish_poll_hook();
   republish_stacks();
   republish_tasks();
   republish_leaves();

@@ -80,10 +80,12 @@ class Builder {
     const std::vector<RawTask> tasks = read_tasks(reader_);
     snapshot_.process = process_info();
     read_modules();
+    snapshot_.poll_hook = {header_.poll_hook_start, header_.poll_hook_end};
     read_threads();
     for (const RawTask& raw : tasks) add_task(raw);
     link_joins();
-    if (snapshot_.process.state == ProcessState::kCrashed) add_crash();
+    if (snapshot_.process.state == ProcessState::kCrashed)
+      snapshot_.crash = read_crash(reader_, in_abort_, snapshot_);
     read_losses();
     snapshot_.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
     return std::move(snapshot_);
@@ -132,8 +134,7 @@ class Builder {
       out.start = module->start;
       out.end = module->end;
       if (out.path.ends_with(segment::kAgentLibrary)) {
-        agent_start_ = out.start;
-        agent_end_ = out.end;
+        snapshot_.agent = {out.start, out.end};
       }
       snapshot_.modules.push_back(std::move(out));
     }
@@ -158,18 +159,11 @@ class Builder {
     }
   }
 
-  void add_crash() {
-    snapshot_.crash = read_crash(reader_, in_abort_, snapshot_);
-    if (!snapshot_.crash->stack) return;
-    std::vector<uint64_t>& pcs = snapshot_.stacks[*snapshot_.crash->stack].pcs;
-    pcs = without_agent(pcs);
-  }
-
   // The agent's own hooks stand between the frames of a join.
   std::vector<uint64_t> without_agent(std::span<const uint64_t> pcs) const {
     std::vector<uint64_t> kept;
     for (const uint64_t pc : pcs)
-      if (pc <= agent_start_ || pc > agent_end_) kept.push_back(pc);
+      if (!snapshot_.agent.has_return(pc)) kept.push_back(pc);
     return kept;
   }
 
@@ -271,8 +265,6 @@ class Builder {
   Durations durations_;
   const bool in_abort_;
   Snapshot snapshot_;
-  uint64_t agent_start_ = 0;
-  uint64_t agent_end_ = 0;
   std::unordered_map<uint32_t, std::optional<uint32_t>> stack_numbers_;
 };
 

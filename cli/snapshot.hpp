@@ -32,6 +32,13 @@ struct Module {
   uint64_t end = 0;
 };
 
+// Of code: return addresses into it are above `start`, up to `end`.
+struct ReturnRange {
+  uint64_t start = 0;
+  uint64_t end = 0;
+  bool has_return(uint64_t pc) const { return pc > start && pc <= end; }
+};
+
 // One distinct stack: run-time return addresses, innermost first.
 struct Stack {
   std::vector<uint64_t> pcs;
@@ -101,7 +108,7 @@ struct Crash {
   std::optional<uint32_t> tid;   // unset: nobody saw which thread it was
   std::optional<uint64_t> task;  // the innermost one that it was polling
   uint64_t in_poll_ns = 0;
-  std::optional<uint32_t> stack;  // the thread's native stack
+  std::optional<uint32_t> stack;  // the thread's native stack, the agent's frames included
   std::string no_stack_reason;    // "" where there is one
 };
 
@@ -118,6 +125,8 @@ struct Snapshot {
   std::string agent_off_reason;     // empty: the agent is tracing
   std::vector<Module> modules;
   std::vector<ModuleSymbols> symbols;  // of a packed file, one for each module; else none
+  ReturnRange agent;
+  ReturnRange poll_hook;  // part of it: the frames inside of its innermost one are those of one poll
   std::vector<Stack> stacks;
   std::vector<Thread> threads;
   std::vector<Task> tasks;  // by id

@@ -158,6 +158,10 @@ struct Header {
   uint32_t wait_status;
   uint32_t reserved;
   Crash crash;
+  // Code of the agent's poll hook: a native stack holds a return address in (start, end] for each poll that is
+  // in progress. 0: unknown.
+  uint64_t poll_hook_start;
+  uint64_t poll_hook_end;
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(offsetof(Header, clock) == 112);

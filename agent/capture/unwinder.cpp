@@ -163,9 +163,8 @@ bool can_step(unw_cursor_t* cursor, uint64_t pc) {
   g_library.get_register(cursor, UNW_REG_SP, &sp);
   g_library.get_register(cursor, UNW_X86_64_RBP, &fp);
   constexpr uint64_t kNear = 1024;  // what the kernel pushes for a signal, vector registers aside
-  if (!kernel_can_read(sp) || !kernel_can_read(sp + kNear)) return false;
   const FrameRule rule = frame_rule(pc);
-  if (!rule.plain) return true;
+  if (!rule.plain) return kernel_can_read(sp) && kernel_can_read(sp + kNear);
   const bool by_fp = rule.base == FrameRule::Base::kFramePointer;
   const uint64_t cfa = (by_fp ? fp : sp) + static_cast<uint64_t>(rule.cfa_offset);
   return kernel_can_read(cfa - 8) &&

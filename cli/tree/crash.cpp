@@ -12,14 +12,13 @@ void add_crash(Report& report, StackTable& stacks, const ReportOptions& options)
   ReportCrash& result = report.crash.emplace();
   const auto task = std::find_if(report.tasks.begin(), report.tasks.end(),
                                  [&](const ReportTask& known) { return crash.task == known.task->id; });
-  const bool is_known = task != report.tasks.end();
   result.group.group_class = GroupClass::kRunning;
   if (crash.task) result.group.tasks = {*crash.task};
   if (!crash.stack) return;
-  result.stack = stacks.add_native(*crash.stack, is_known ? task->task->poll_function : 0);
+  result.stack = stacks.add_native(*crash.stack, crash.task.has_value());
   result.group.stacks = {*result.stack};
   result.group.rows = RowBuilder(report, options.frames).draw_native(*result.stack);
-  if (is_known) task->running_stack = result.stack;
+  if (task != report.tasks.end()) task->running_stack = result.stack;
 }
 
 }  // namespace asynctrace

@@ -67,17 +67,11 @@ std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool join
   return entry->second;
 }
 
-uint32_t StackTable::add_native(uint32_t stack, uint64_t poll_function) {
-  const std::vector<Frame>& frames = symbols_.frames();
-  std::span<const uint64_t> pcs = snapshot_.stacks[stack].pcs;
-  if (poll_function != 0) {
-    const uint32_t root = symbols_.resolve_function(poll_function);
-    const auto is_root = [&](uint64_t pc) {
-      const uint32_t function = symbols_.resolve_return_address(pc).back();
-      return same_function(frames[function], frames[root]);
-    };
-    const auto found = std::find_if(pcs.begin(), pcs.end(), is_root);
-    if (found != pcs.end()) pcs = pcs.first(static_cast<size_t>(found - pcs.begin()) + 1);
+uint32_t StackTable::add_native(uint32_t stack, bool in_task) {
+  std::vector<uint64_t> pcs;
+  for (const uint64_t pc : snapshot_.stacks[stack].pcs) {
+    if (in_task && snapshot_.poll_hook.has_return(pc)) break;
+    if (!snapshot_.agent.has_return(pc)) pcs.push_back(pc);
   }
   ReportStack result;
   result.source = stack;

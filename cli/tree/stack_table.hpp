@@ -19,9 +19,9 @@ class StackTable {
   // `joins`: known to wait for the end of a task, whatever its functions are called.
   std::optional<uint32_t> add(std::optional<uint32_t> stack, bool joins = false);
 
-  // The same for a native stack: of it what lies inside the innermost poll by `poll_function` (run-time
-  // address), all where there is no such frame.
-  uint32_t add_native(uint32_t stack, uint64_t poll_function);
+  // The same for a native stack, without the agent's frames. `in_task`: of it what lies inside the innermost
+  // poll, as far as it reaches out to that.
+  uint32_t add_native(uint32_t stack, bool in_task);
 
   // Both are indexes into Report::stacks. True if no task can wait in both at once: seen from the root they
   // part inside one async body, at different awaits of it. Below something that holds several futures of one

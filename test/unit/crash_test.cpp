@@ -44,6 +44,13 @@ Program crashed() {
                   task_poll, async_fn("shop::report", "/home/dev/shop/src/report.rs", 40, 9),
                   frame("shop::total", "/home/dev/shop/src/report.rs", 12, 5),
                   frame("core::panicking::panic", panicking, 60, 5), raise});
+  // Between them stand the agent's frames, as return addresses: of the poll hook, and of another.
+  snapshot.agent = {0x90000, 0x91000};
+  snapshot.poll_hook = {0x90000, 0x90100};
+  std::vector<uint64_t>& pcs = snapshot.stacks[native].pcs;
+  pcs.insert(pcs.begin() + 7, 0x90100);
+  pcs.insert(pcs.begin() + 5, 0x90100);
+  pcs.insert(pcs.begin() + 3, 0x90101);
   Task& worker = shop.task(1);
   worker.poll_function = shop.symbols.add({loop_poll});
   worker.nests_polls = true;

@@ -67,6 +67,8 @@ SegmentImage aborted_image() {
   image.add(kModules,
             segment::Module{0x5000, 0x5000, 0x6000, image.add_string("/x/libasynctrace-agent.so"), 0, {}, 0});
   image.add(kThreads, segment::Thread{43, segment::ThreadState::kOther, 1, 1, 7, 6, 9000, "worker"});
+  image.header().poll_hook_start = 0x5000;
+  image.header().poll_hook_end = 0x5100;
   image.header().crash = {43, SIGABRT, CrashSource::kAbort, 3, 9500, 7, 9000, {0x1100, 0x5001, 0x1200}};
   return image;
 }
@@ -81,8 +83,10 @@ TEST(Snapshot, AnAbortIsACrashThoughNobodySawTheEnd) {
   EXPECT_EQ(snapshot.crash->task, 7u);
   EXPECT_EQ(snapshot.crash->in_poll_ns, 500u);  // until the call
   ASSERT_TRUE(snapshot.crash->stack);
-  EXPECT_THAT(snapshot.stacks[*snapshot.crash->stack].pcs, ElementsAre(0x1100u, 0x1200u));
+  EXPECT_THAT(snapshot.stacks[*snapshot.crash->stack].pcs, ElementsAre(0x1100u, 0x5001u, 0x1200u));
   EXPECT_FALSE(snapshot.stacks[*snapshot.crash->stack].truncated);
+  EXPECT_TRUE(snapshot.agent.has_return(0x5001) && snapshot.poll_hook.has_return(0x5100));
+  EXPECT_FALSE(snapshot.poll_hook.has_return(0x5101) || snapshot.poll_hook.has_return(0x5000));
   // As long as it lives it may go on.
   EXPECT_FALSE(read(image, {ProcessState::kRunning}).crash);
   EXPECT_FALSE(read(image, {ProcessState::kExited}).crash);
