@@ -140,7 +140,7 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
     const ReportTask* task = thread.task && thread.native_stack ? find_task(report, *thread.task) : nullptr;
     if (task == nullptr) continue;
     report.tasks[static_cast<size_t>(task - report.tasks.data())].running_stack =
-        stacks.add_native(*thread.native_stack, task->task->poll_function);
+        stacks.add_native(*thread.native_stack, true);
   }
   build_groups(report, options, blocked_threads(snapshot, symbols, options.blocked_ns));
   add_runtimes(report, poller_of);

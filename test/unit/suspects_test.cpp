@@ -168,11 +168,12 @@ TEST(Suspects, AreWrittenAsTheManualHasThem) {
   program.running(1, program.future, 31'200 * kMs);
   program.snapshot.process.exe = "/opt/app";
   program.snapshot.process.state = ProcessState::kRunning;
-  // Up to the poll's root: below it runs the worker loop.
+  // Up to the agent's hook of the poll: below it runs the worker loop.
+  program.snapshot.agent = program.snapshot.poll_hook = {0x90000, 0x90100};
   program.snapshot.threads[0].native_stack =
       program.stack_of({program.symbols.add({frame("std::thread::sleep")}),
                         program.symbols.add({async_fn("app::body", "/b/src/main.rs", 40, 9)}), program.future,
-                        program.symbols.add({async_fn("app::main", "/b/src/main.rs", 60, 9)})});
+                        0x90010, program.symbols.add({async_fn("app::main", "/b/src/main.rs", 60, 9)})});
   program.task(2, {program.joins(3)});
   program.task(3, {program.joins(2)});
   std::ostringstream text;
