@@ -169,11 +169,12 @@ TEST(Suspects, AreWrittenAsTheManualHasThem) {
   program.snapshot.process.exe = "/opt/app";
   program.snapshot.process.state = ProcessState::kRunning;
   // Up to the agent's hook of the poll: below it runs the worker loop.
-  program.snapshot.agent = program.snapshot.poll_hook = {0x90000, 0x90100};
+  const uint64_t hook = program.symbols.add({frame("asynctrace_poll_hook")});
+  program.snapshot.agent = program.snapshot.poll_hook = {hook - 1, hook};
   program.snapshot.threads[0].native_stack =
       program.stack_of({program.symbols.add({frame("std::thread::sleep")}),
                         program.symbols.add({async_fn("app::body", "/b/src/main.rs", 40, 9)}), program.future,
-                        0x90010, program.symbols.add({async_fn("app::main", "/b/src/main.rs", 60, 9)})});
+                        hook, program.symbols.add({async_fn("app::main", "/b/src/main.rs", 60, 9)})});
   program.task(2, {program.joins(3)});
   program.task(3, {program.joins(2)});
   std::ostringstream text;
