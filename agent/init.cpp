@@ -15,6 +15,9 @@
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
 #include "agent/modules.hpp"
+#include "agent/native/hook_variables.hpp"
+#include "agent/native/labels.hpp"
+#include "agent/native/native_tasks.hpp"
 #include "agent/platform.hpp"
 #include "agent/poll_loop.hpp"
 #include "agent/rust/tables.hpp"
@@ -40,7 +43,8 @@ const char* start() {
     snprintf(reason, sizeof(reason), "no segment file: %s", strerrordesc_np(errno));
     return reason;
   }
-  if (!start_threads() || !start_tasks() || !start_leaves() || !start_capture()) {
+  if (!start_threads() || !start_tasks() || !start_leaves() || !start_capture() || !start_labels() ||
+      !start_native_tasks()) {
     turn_off(segment::OffReason::kNoRoom);
     return "the address space limit (ulimit -v) is too low";
   }
@@ -50,6 +54,7 @@ const char* start() {
   g_generation = 1;
   go_live();
   patch_tables();
+  fill_hook_variables();
   return nullptr;
 }
 
@@ -68,7 +73,10 @@ __attribute__((constructor)) void construct() {
   if (!start_modules() || !start_tables())
     return report_in(g_config, ReportStatus::kOff, "the address space limit (ulimit -v) is too low");
   bool found = false;
-  for (const LoadedModule& module : modules()) found |= find_tables(module);
+  for (const LoadedModule& module : modules()) {
+    found |= find_tables(module);
+    found |= find_hook_variables(module);
+  }
   if (!found) report_in(g_config, ReportStatus::kNoRuntime);
   else if (!start_tracing()) return;
   start_late_modules(found);

@@ -10,6 +10,7 @@
 #include "agent/interpose.hpp"
 #include "agent/live.hpp"
 #include "agent/modules.hpp"
+#include "agent/native/hook_variables.hpp"
 #include "agent/platform.hpp"
 #include "agent/rust/tables.hpp"
 #include "agent/tasks.hpp"
@@ -30,11 +31,13 @@ bool is_tracing() {
 }
 
 bool poller_is_gone(uint16_t poller) {
-  return find_module(reinterpret_cast<uint64_t>(g_tables.polls[poller].original)) == nullptr;
+  return poller != segment::kNoPoller &&
+         find_module(reinterpret_cast<uint64_t>(g_tables.polls[poller].original)) == nullptr;
 }
 
 void gone(LoadedModule& module) {
   forget_tables(module);
+  forget_hook_variables(module);
   if (!is_tracing()) return;
   mark_stacks_gone(module);
   if (const HookGuard guard(current_thread()); guard) end_tasks_of(guard, poller_is_gone);
@@ -42,6 +45,7 @@ void gone(LoadedModule& module) {
 
 void come(LoadedModule& module) {
   if (find_tables(module)) g_runtime_has_come = true;
+  if (find_hook_variables(module)) g_runtime_has_come = true;
   if (is_tracing()) mark_stacks_back(module);
 }
 
@@ -55,6 +59,7 @@ void look(bool may_load) {
     publish_modules();
     publish_pollers();
     patch_tables();
+    fill_hook_variables();
   } else if (g_runtime_has_come && may_load) {
     g_stage.store(start_tracing() ? Stage::kTracing : Stage::kFailed, std::memory_order_release);
   }

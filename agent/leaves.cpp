@@ -31,7 +31,8 @@ void publish(uint32_t leaf) {
   const uint32_t generation = (seq.load(std::memory_order_relaxed) & ~3u) + 4;
   seq.store(generation | kLeafWriting, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  std::atomic_ref<uint32_t>(item.flags).store(entry.flags, std::memory_order_relaxed);
+  const uint32_t flags = entry.flags | uint32_t{entry.label} << kLeafLabelShift;
+  std::atomic_ref<uint32_t>(item.flags).store(flags, std::memory_order_relaxed);
   std::atomic_ref<uint64_t>(item.task).store(entry.task_id, std::memory_order_relaxed);
   std::atomic_ref<uint32_t>(item.stack).store(entry.stack, std::memory_order_relaxed);
   std::atomic_ref<uint32_t>(item.poll).store(entry.poll, std::memory_order_relaxed);
@@ -65,7 +66,8 @@ void fill(LeafEntry& entry, const ThreadContext& context, const LeafOwner& owner
   entry.stack = stack;
   entry.poll = owner.poll;
   entry.flags = static_cast<uint8_t>(owner.own_waker ? kOwnWaker : 0u);
-  entry.joins = context.joining;
+  entry.joins = owner.joins != 0 ? owner.joins : context.joining;
+  entry.label = owner.label;
   entry.counted = owner.counted;
   entry.woken.store(false, std::memory_order_relaxed);
 }
@@ -95,7 +97,7 @@ uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t sta
   if (leaf == kNone) return kNone;
   ThreadContext& context = guard.context();
   LeafEntry& entry = g_entries[leaf];
-  fill(entry, context, owner, stack);
+  fill(entry, guard.context(), owner, stack);
   const RecentLeaf& ended = context.ended;
   if (ended.task_id == owner.task_id && ended.stack == stack && ended.poll == owner.poll)
     entry.since = ended.since;

@@ -26,6 +26,7 @@ struct alignas(64) LeafEntry {
   bool vtable_first;             // order of the two words of a RawWaker
   std::atomic<bool> woken;       // by reference, so the waker lives on; a leaf that replaces it waits anew
   bool counted;                  // in its task's live_leaves
+  uint16_t label;                // see LeafOwner
 };
 static_assert(sizeof(LeafEntry) == 64, "one cache line: a leaf ends on another thread than it began");
 
@@ -42,6 +43,9 @@ struct LeafOwner {
   uint64_t registered;
   uint64_t since;
   bool counted = false;  // in its task's live_leaves
+  // Of the native API:
+  uint64_t joins = 0;  // header of the task whose end it waits for, where the thread's context does not tell
+  uint16_t label = 0;  // what it waits for, as segment::Leaf::flags has it
 };
 
 // Begins a leaf that ends with its waker. kNone: no room (counted).

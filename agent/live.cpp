@@ -7,6 +7,8 @@
 #include "agent/crash.hpp"
 #include "agent/leaves.hpp"
 #include "agent/modules.hpp"
+#include "agent/native/labels.hpp"
+#include "agent/native/native_tasks.hpp"
 #include "agent/platform.hpp"
 #include "agent/rust/tables.hpp"
 #include "agent/tasks.hpp"
@@ -67,14 +69,17 @@ bool adopt_after_fork() {
     used[id] = g_segment.used(static_cast<segment::SectionId>(id));
   if (!g_segment.create(g_config)) return g_off.store(true), false;
   // Slot numbers are private knowledge and stay as they are.
-  for (const segment::SectionId id : {segment::kTasks, segment::kLeaves, segment::kStacks})
+  for (const segment::SectionId id :
+       {segment::kTasks, segment::kLeaves, segment::kStacks, segment::kNativeTasks})
     if (used[id] != 0 && !g_segment.cover(id, used[id] - 1))
       return turn_off(segment::OffReason::kNoRoom), false;
   republish_modules();
   republish_pollers();
   publish_poll_hook();
+  republish_labels();
   republish_stacks();
   republish_tasks();
+  republish_native_tasks();
   republish_leaves();
   g_generation++;
   go_live();

@@ -47,10 +47,12 @@ constexpr Share kShares[] = {
     {kModules, sizeof(Module), 2},
     {kPollers, sizeof(Poller), 2},
     {kThreads, sizeof(Thread), 5},
-    {kTasks, sizeof(Task), 430},
-    {kLeaves, sizeof(Leaf), 430},
+    {kTasks, sizeof(Task), 400},
+    {kLeaves, sizeof(Leaf), 400},
     {kStacks, sizeof(Stack), 10},
-    {kPcs, sizeof(uint64_t), 120},
+    {kPcs, sizeof(uint64_t), 119},
+    {kLabels, sizeof(Label), 1},
+    {kNativeTasks, sizeof(NativeTask), 60},
 };
 
 // Chunks grow with the section: few system calls for a large program, little memory for a small one.

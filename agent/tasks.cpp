@@ -2,6 +2,7 @@
 
 #include "agent/clock.hpp"
 #include "agent/leaves.hpp"
+#include "agent/native/native_tasks.hpp"
 #include "agent/platform.hpp"
 #include "agent/task_table.hpp"
 
@@ -97,6 +98,7 @@ uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint1
   // A late look at the slot's last owner must not count: see join_waker_task().
   const uint32_t leaves = kind == TaskKind::kWaker ? 1 : kind == TaskKind::kBlockOn ? 0 : kEnding;
   entry.live_leaves.store(leaves, std::memory_order_release);
+  entry.native = kNone;
   entry.id.store(id, std::memory_order_release);
   publish(slot, id, pack(entry.created, TaskState::kNone));
   if (kind != TaskKind::kBlockOn && !g_table.insert(address, slot)) {
@@ -113,6 +115,7 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
   std::atomic_ref<uint64_t>(task_record(slot).id).store(0, std::memory_order_release);
   if (entry.kind != TaskKind::kBlockOn) g_table.erase(entry.header, slot);
   end_inexact_leaves(guard, entry);
+  if (entry.native != kNone) end_native_task(guard, entry.native);
   g_pool.give(guard.context().tasks, slot);
 }
 
@@ -123,6 +126,10 @@ void end_tasks_of(const HookGuard& guard, bool (*poller_is_gone)(uint16_t poller
     const uint64_t id = entry.id.load(std::memory_order_acquire);
     if (id != 0 && entry.kind == TaskKind::kTask && poller_is_gone(entry.poller)) end_task(guard, slot, id);
   }
+}
+
+void mark_created(uint32_t slot) {
+  state_word(slot).store(pack(g_entries[slot].created, TaskState::kScheduled), std::memory_order_release);
 }
 
 uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid) {

@@ -20,8 +20,9 @@ struct alignas(64) TaskEntry {
   uint32_t inexact_leaves;  // chain of leaves without an exact end, by LeafEntry::next; kNone: none
   uint16_t poller;
   segment::TaskKind kind;
-  std::atomic<bool> woken;            // not kTask: a waker was woken since its last poll
+  std::atomic<bool> woken;            // since its last poll; not of Rust tasks with a known header
   std::atomic<uint32_t> live_leaves;  // not kTask: those with an exact end; kEnding: a kWaker that ends
+  uint32_t native;                    // its slot in kNativeTasks, kNone
 };
 
 inline constexpr uint32_t kEnding = UINT32_MAX;
@@ -41,6 +42,9 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id);
 
 // Ends those that `poller_is_gone` names. One thread at a time.
 void end_tasks_of(const HookGuard& guard, bool (*poller_is_gone)(uint16_t poller));
+
+// It waits for its first poll.
+void mark_created(uint32_t slot);
 
 // A poll begins; returns its number.
 uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid);

@@ -66,6 +66,8 @@ uintptr_t stack_anchor(uint32_t tid) {
 
 void take_over_polls(ThreadContext& context, const ThreadContext* before) {
   context.frame = nullptr;
+  context.boundary = before != nullptr ? before->boundary : nullptr;
+  context.collector = before != nullptr ? before->collector : nullptr;
   if (before == nullptr || before->frame == nullptr) return;
   const auto depth = before->frame - before->frames;
   for (ptrdiff_t i = 0; i <= depth; i++) {

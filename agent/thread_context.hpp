@@ -10,6 +10,9 @@
 #include "agent/live.hpp"
 #include "common/segment.hpp"
 
+struct asynctrace_frame;
+struct asynctrace_collector;
+
 namespace asynctrace::agent {
 
 struct WakerTable;
@@ -19,11 +22,12 @@ struct WakerTable;
 // and what is known of that poll must still be there when the next hook notices.
 struct Frame {
   Frame* parent;
-  uintptr_t root;         // address in the poll hook's stack frame: all frames of the trace lie below it
-  WakerTable* held;       // whose reference to the task the hook holds, null: none
-  uint64_t header;        // address of the polled task
-  uint64_t task_id;       // 0: no record could be had
-  uint64_t outermost_id;  // task of the outermost poll in progress: the worker loop
+  uintptr_t root;  // address in the poll hook's stack frame: all frames of the trace lie below it
+  const asynctrace_frame* boundary;  // ThreadContext::boundary when it began
+  WakerTable* held;                  // whose reference to the task the hook holds, null: none
+  uint64_t header;                   // address of the polled task
+  uint64_t task_id;                  // 0: no record could be had
+  uint64_t outermost_id;             // task of the outermost poll in progress: the worker loop
   uint64_t began;
   uint32_t task;    // slot, kNone
   uint32_t poll;    // number of this poll
@@ -63,6 +67,9 @@ struct ThreadContext {
   bool used;               // by an earlier thread, or by this one before a fork
   IndexCache tasks;
   IndexCache leaves;
+  IndexCache native_tasks;
+  asynctrace_frame* boundary;       // innermost one of the native API, on the thread's own stack
+  asynctrace_collector* collector;  // innermost one, there as well
   alignas(
       16) unsigned char unwind_space[4096];  // cursor and registers of a walk: too large for a hook's stack
 };

@@ -41,7 +41,7 @@ Result<SegmentFile> SegmentFile::open(const std::string& path) {
     return SegmentFile(path, std::move(*file), std::move(unpacked), *reader);
   const SegmentFault fault = std::get<SegmentFault>(opened);
   return fail(fmt::format("{}: {}", path, describe(fault)),
-              fault == SegmentFault::kNewerVersion ? "use the asynctrace that belongs to that agent" : "");
+              fault == SegmentFault::kOtherVersion ? "use the asynctrace that belongs to that agent" : "");
 }
 
 bool SegmentFile::is_packed() const {

@@ -3,9 +3,10 @@
 // includes it in code that may run in any thread and inside a signal handler.
 //
 //   offset 0                                                                     Header::file_size
-//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+
-//   | Header | strings | modules | pollers | threads | tasks  | leaves | stacks | pcs |
-//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+
+//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+--------+--------------+
+//   | Header | strings | modules | pollers | threads | tasks  | leaves | stacks | pcs | labels | native tasks
+//   |
+//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+--------+--------------+
 //     4 KiB    each section starts on a page; an array of `capacity` items of `item_size` bytes
 //
 // The file is created sparse at its final size; pages are reserved before they are written, so that a full
@@ -54,6 +55,8 @@ enum SectionId : uint32_t {
   kLeaves,
   kStacks,
   kPcs,  // uint64_t return addresses, innermost first
+  kLabels,
+  kNativeTasks,
   kSectionCount,
 };
 
@@ -87,6 +90,7 @@ enum Counter : uint32_t {
   kSelfWakingStacks,  // clone stacks handed the original waker, because the program wakes what it replaces
   kTablesOff,         // waker tables switched off: their clone returned an unknown pair
   kForeignLeaves,     // wakers of executors that are not known, left alone
+  kLostNames,         // tasks of the native API whose name and origin found no room
   kCounterCount = 16,
 };
 
@@ -166,8 +170,8 @@ struct Header {
 static_assert(sizeof(Header) <= kPage);
 static_assert(offsetof(Header, clock) == 112);
 static_assert(offsetof(Header, sections) == 168);
-static_assert(offsetof(Header, counters) == 360);
-static_assert(offsetof(Header, crash) == 512);
+static_assert(offsetof(Header, counters) == 408);
+static_assert(offsetof(Header, crash) == 560);
 
 // A loaded ELF file. `end` is stored last with release; 0: not complete.
 struct Module {
@@ -182,9 +186,7 @@ struct Module {
 static_assert(sizeof(Module) == 72);
 
 // A task-poll function found in the program: `address` is the original function (for tokio
-// `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler. kOther
-// has none: its tasks are known by their wakers alone.
-enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1, kAsyncTask = 2, kOther = 3 };
+enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1, kAsyncTask = 2, kOther = 3, kNative = 4 };
 struct Poller {
   uint64_t address;
   RuntimeId runtime;
@@ -259,6 +261,8 @@ enum LeafFlags : uint32_t {
   kOwnWaker = 1,    // the task's own waker, renewed on every poll (else: one made by a combinator)
   kNoExactEnd = 2,  // the program holds the original waker: when this leaf ends is not seen
 };
+// A leaf of the native API names its kind: label number + 1 in the upper half of `flags`.
+inline constexpr uint32_t kLeafLabelShift = 16;
 struct Leaf {
   uint32_t seq;
   uint32_t flags;
@@ -286,5 +290,27 @@ struct Stack {
   uint16_t flags;
 };
 static_assert(sizeof(Stack) == 8);
+
+// A word that a program uses again and again: what a leaf waits for, what a runtime is called. Complete
+// before anything refers to it; no text: not written.
+struct Label {
+  StringRef text;
+  uint32_t leaf_class;  // asynctrace_leaf_class of common/include/asynctrace.h
+  uint32_t reserved;
+};
+static_assert(sizeof(Label) == 16);
+
+// What the native API tells of a task beyond kTasks. A slot is free while `task` is 0; `task` is stored last
+// with release, and set to 0 first.
+inline constexpr uint16_t kNoLabel = 0xffff;
+struct NativeTask {
+  uint64_t task;         // id
+  uint64_t woken_by;     // id of the task in whose poll it was last woken, 0: from outside any
+  uint64_t spawn_site;   // a return address, 0: unknown
+  uint16_t runtime;      // label of the runtime's name
+  uint16_t name_length;  // of the whole name, 0: none
+  char name[36];         // its beginning
+};
+static_assert(sizeof(NativeTask) == 64);
 
 }  // namespace asynctrace::segment

@@ -26,7 +26,8 @@ void copy_words(std::byte* to, const std::byte* from, size_t size) {
 template <typename T>
 constexpr bool kCopyable = sizeof(T) % 8 == 0;
 static_assert(kCopyable<Module> && kCopyable<Poller> && kCopyable<Thread> && kCopyable<Task> &&
-              kCopyable<Leaf> && kCopyable<Stack> && kCopyable<Header>);
+              kCopyable<Leaf> && kCopyable<Stack> && kCopyable<Header> && kCopyable<Label> &&
+              kCopyable<NativeTask>);
 
 constexpr uint32_t kSmallest[kSectionCount] = {1,
                                                sizeof(segment::Module),
@@ -35,7 +36,9 @@ constexpr uint32_t kSmallest[kSectionCount] = {1,
                                                sizeof(segment::Task),
                                                sizeof(segment::Leaf),
                                                sizeof(segment::Stack),
-                                               8};
+                                               8,
+                                               sizeof(Label),
+                                               sizeof(NativeTask)};
 
 }  // namespace
 
@@ -43,7 +46,7 @@ const char* describe(SegmentFault fault) {
   switch (fault) {
     case SegmentFault::kTooShort: return "too short to be a segment file (or its creation was cut short)";
     case SegmentFault::kNotASegment: return "not a segment file (or its creation was cut short)";
-    case SegmentFault::kNewerVersion: return "written by a newer version of the agent";
+    case SegmentFault::kOtherVersion: return "written by another version of the agent";
     case SegmentFault::kBadLayout: return "damaged: its sections do not fit into the file";
   }
   return "unknown fault";
@@ -60,7 +63,7 @@ std::variant<SegmentReader, SegmentFault> SegmentReader::open(std::span<const st
   SegmentReader reader(bytes);
   const Header header = reader.header();
   if (memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) return SegmentFault::kNotASegment;
-  if (header.version > kVersion) return SegmentFault::kNewerVersion;
+  if (header.version != kVersion) return SegmentFault::kOtherVersion;
   for (uint32_t id = 0; id < kSectionCount; id++) {
     const Section& section = header.sections[id];
     const bool fits = section.offset >= kPage && section.offset % 8 == 0 && section.offset <= bytes.size() &&
@@ -153,18 +156,24 @@ std::optional<segment::Thread> SegmentReader::thread(uint32_t index) const {
   return copy<segment::Thread>(at, areas_[kThreads].item_size);
 }
 
-std::optional<segment::Task> SegmentReader::task(uint32_t index) const {
-  const std::byte* at = item(kTasks, index);
+// The slot may go to another task meanwhile: the copy counts if the id is the same before and after.
+template <typename T>
+std::optional<T> SegmentReader::guarded_by_id(SectionId section, uint32_t index,
+                                              uint64_t T::*id_field) const {
+  const std::byte* at = item(section, index);
   if (at == nullptr) return {};
-  // The slot may go to another task meanwhile: the copy counts if the id is the same before and after.
   for (int tries = 0; tries < 100; tries++) {
     const uint64_t id = load<uint64_t>(at, __ATOMIC_ACQUIRE);
     if (id == 0) return {};
-    auto task = copy<segment::Task>(at, areas_[kTasks].item_size);
+    auto value = copy<T>(at, areas_[section].item_size);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (task.id == id && load<uint64_t>(at, __ATOMIC_RELAXED) == id) return task;
+    if (value.*id_field == id && load<uint64_t>(at, __ATOMIC_RELAXED) == id) return value;
   }
   return {};
+}
+
+std::optional<segment::Task> SegmentReader::task(uint32_t index) const {
+  return guarded_by_id<segment::Task>(kTasks, index, &segment::Task::id);
 }
 
 std::optional<segment::Leaf> SegmentReader::leaf(uint32_t index) const {
@@ -186,6 +195,18 @@ uint64_t SegmentReader::peek_leaf_task(uint32_t index) const {
   const std::byte* at = item(kLeaves, index);
   if (at == nullptr || (load<uint32_t>(at, __ATOMIC_ACQUIRE) & 3) == kLeafFree) return 0;
   return load<uint64_t>(at + offsetof(segment::Leaf, task), __ATOMIC_RELAXED);
+}
+
+std::optional<Label> SegmentReader::label(uint32_t index) const {
+  const std::byte* at = item(kLabels, index);
+  if (at == nullptr) return {};
+  const auto label = copy<Label>(at, areas_[kLabels].item_size);
+  return label.text.length != 0 ? std::optional(label) : std::nullopt;
+}
+
+// Pairs with publish() in agent/native/native_tasks.cpp.
+std::optional<NativeTask> SegmentReader::native_task(uint32_t index) const {
+  return guarded_by_id<NativeTask>(kNativeTasks, index, &NativeTask::task);
 }
 
 std::optional<SegmentReader::StackView> SegmentReader::stack(uint32_t index) const {

@@ -17,7 +17,7 @@ namespace asynctrace {
 enum class SegmentFault {
   kTooShort,      // smaller than a header
   kNotASegment,   // no magic: another kind of file, or one whose creation was cut short
-  kNewerVersion,  // written by a newer agent
+  kOtherVersion,  // written by an older or newer agent
   kBadLayout,     // sections that overlap the header or reach past the file
 };
 const char* describe(SegmentFault fault);
@@ -54,6 +54,8 @@ class SegmentReader {
   std::optional<segment::Thread> thread(uint32_t index) const;
   std::optional<segment::Task> task(uint32_t index) const;
   std::optional<segment::Leaf> leaf(uint32_t index) const;
+  std::optional<segment::Label> label(uint32_t index) const;
+  std::optional<segment::NativeTask> native_task(uint32_t index) const;
   // The task that the leaf belonged to a moment ago, a cheap look: 0 for none. leaf() tells the truth.
   uint64_t peek_leaf_task(uint32_t index) const;
   // The stack's addresses, innermost first, as bytes of the segment: written once, so they do not change.
@@ -66,6 +68,8 @@ class SegmentReader {
  private:
   explicit SegmentReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
   const std::byte* item(segment::SectionId id, uint32_t index) const;
+  template <typename T>
+  std::optional<T> guarded_by_id(segment::SectionId section, uint32_t index, uint64_t T::*id_field) const;
   template <typename T>
   T copy(const std::byte* from, uint32_t item_size) const;
 

@@ -54,6 +54,7 @@ struct Site {
   std::atomic<int32_t> telling_offset;  // 0: none yet
 };
 
+StackEntry g_no_frames;
 std::atomic<Site*>* g_sites = nullptr;
 std::atomic<Path*>* g_paths = nullptr;
 
@@ -69,6 +70,7 @@ struct Request {
   uint64_t root;
   uint64_t distance;
   bool has_root;
+  bool root_is_hook;  // of ours: a walk can tell whether it is still there
 };
 
 Site* find_site(Site* from, const Request& request) {
@@ -146,6 +148,16 @@ void record_checks(std::span<const WalkedFrame> frames, const Request& request, 
   }
 }
 
+// The leaf stands in the root's own function. So it does again at the same place and distance, where its
+// frame lies at a fixed distance from sp or rbp.
+void record_no_frames(const Request& request, Recording& out) {
+  const FrameRule rule = frame_rule(request.return_address);
+  out.memoizable = rule.base != FrameRule::Base::kOther;
+  const uint64_t fp = word_at(request.caller_sp, kLiveFramePointerAt);
+  if (rule.base == FrameRule::Base::kFramePointer)
+    out.frame_pointers[out.fp_count++] = {kLiveFramePointerAt, static_cast<int32_t>(fp - request.caller_sp)};
+}
+
 // Too large for a hook's stack: the walk happens once per path, in memory of its own.
 struct Scratch {
   Scratch* next;
@@ -203,15 +215,16 @@ void record_walk(ThreadContext& context, const Request& request, Scratch& scratc
   const bool complete = walk.end == (request.has_root ? WalkEnd::kRoot : WalkEnd::kOutermost);
   // A walk that passes the root's address, but not from the hook that has set it: that poll was left by a
   // panic.
-  out.root_is_over = complete && request.has_root &&
+  out.root_is_over = complete && request.root_is_hook &&
                      (walk.count == 0 || !is_own_code(word_at(scratch.frames[walk.count - 1].cfa, -8)));
   if (out.root_is_over) return;
   if (!complete && walk.end != WalkEnd::kFull) {
     out.flags |= segment::kIncomplete;
     g_segment.count_loss(segment::kUnwindFailed);
   }
-  if (!complete || walk.count == 0) out.memoizable = false;
+  if (!complete || (walk.count == 0 && request.root_is_hook)) out.memoizable = false;
   if (!out.memoizable) return;
+  if (walk.count == 0) return record_no_frames(request, out);
   // The outermost function of a thread has no caller to check for.
   const size_t links = request.has_root ? walk.count : walk.count - 1;
   record_checks({scratch.frames, links}, request, out);
@@ -222,7 +235,8 @@ void record_walk(ThreadContext& context, const Request& request, Scratch& scratc
 // Remembers the path. Where an earlier path had the same leaf and distance, learns which slot tells them
 // apart.
 void remember(const Request& request, Site* site, const Recording& recording, StackEntry* stack) {
-  const uint32_t links = recording.end_pc != 0 ? recording.count : recording.count - 1;
+  const uint32_t links =
+      recording.end_pc != 0 || recording.count == 0 ? recording.count : recording.count - 1;
   Path* path = stack_arena().make<Path>();
   int32_t* offsets = stack_arena().make<int32_t>(links + 1);
   auto* frame_pointers = stack_arena().make<FramePointerCheck>(recording.fp_count + 1);
@@ -230,7 +244,8 @@ void remember(const Request& request, Site* site, const Recording& recording, St
   memcpy(offsets, recording.offsets, links * sizeof(int32_t));
   memcpy(frame_pointers, recording.frame_pointers, recording.fp_count * sizeof(FramePointerCheck));
   // Without a root the last check is simply the last pc of the stack.
-  const uint64_t end_pc = recording.end_pc != 0 ? recording.end_pc : recording.pcs[recording.count - 1];
+  const uint64_t end_pc =
+      recording.end_pc != 0 || recording.count == 0 ? recording.end_pc : recording.pcs[recording.count - 1];
   *path = {nullptr,
            request.return_address,
            request.distance,
@@ -291,11 +306,30 @@ __attribute__((noinline)) StackEntry* walk_and_remember(ThreadContext& context, 
   const Recording& recording = scratch->recording;
   root_is_over = recording.root_is_over;
   if (root_is_over) return nullptr;
-  StackEntry* stack = intern_stack({recording.pcs, recording.count}, recording.flags);
+  StackEntry* stack = recording.count == 0 && !request.root_is_hook
+                          ? &g_no_frames
+                          : intern_stack({recording.pcs, recording.count}, recording.flags);
   if (stack == nullptr) return nullptr;
   if (recording.memoizable) remember(request, site, recording, stack);
   else g_segment.count_loss(segment::kUnmemoizedWalks);
   return stack;
+}
+
+Request request_for(const LeafSite& site, uint64_t root, bool has_root, bool root_is_hook) {
+  return {site.caller_sp, site.return_address, root, root - site.caller_sp, has_root, root_is_hook};
+}
+
+StackEntry* recognise_or_walk(ThreadContext& context, const Request& request, bool& root_is_over) {
+  Site* site = nullptr;
+  if (request.distance <= kMaxDistance) [[likely]] {
+    site = find_site(site_bucket(request).load(std::memory_order_acquire), request);
+    if (site != nullptr) [[likely]] {
+      for (Path* path = path_bucket(request, site).load(std::memory_order_acquire); path != nullptr;
+           path = path->next)
+        if (matches(*path, request)) return path->stack;
+    }
+  }
+  return walk_and_remember(context, request, site, root_is_over);
 }
 
 }  // namespace
@@ -309,23 +343,19 @@ bool start_capture() {
 StackEntry* capture(const HookGuard& guard, const LeafSite& leaf_site) {
   ThreadContext& context = guard.context();
   for (;;) {
-    Request request{leaf_site.caller_sp, leaf_site.return_address, 0, 0, context.frame != nullptr};
-    request.root = request.has_root ? context.frame->root : context.stack_anchor;
-    request.distance = request.root - request.caller_sp;
-    Site* site = nullptr;
-    if (request.distance <= kMaxDistance) [[likely]] {
-      site = find_site(site_bucket(request).load(std::memory_order_acquire), request);
-      if (site != nullptr) [[likely]] {
-        for (Path* path = path_bucket(request, site).load(std::memory_order_acquire); path != nullptr;
-             path = path->next)
-          if (matches(*path, request)) return path->stack;
-      }
-    }
+    const bool has_root = context.frame != nullptr;
+    const Request request =
+        request_for(leaf_site, has_root ? context.frame->root : context.stack_anchor, has_root, has_root);
     bool root_is_over = false;
-    StackEntry* stack = walk_and_remember(context, request, site, root_is_over);
+    StackEntry* stack = recognise_or_walk(context, request, root_is_over);
     if (!root_is_over) return stack;
     abandon_polls(guard, request.root + 1);
   }
+}
+
+StackEntry* capture_below(const HookGuard& guard, const LeafSite& leaf_site, uintptr_t root) {
+  bool root_is_over = false;
+  return recognise_or_walk(guard.context(), request_for(leaf_site, root, true, false), root_is_over);
 }
 
 }  // namespace asynctrace::agent

@@ -31,4 +31,8 @@ bool start_capture();
 // look at the context's frame only afterwards.
 StackEntry* capture(const HookGuard& guard, const LeafSite& site);
 
+// The frames below `root`, an address in the stack frame of any function; it is believed to be still there.
+// There may be none, then the stack's `count` is 0 and it has no number. Null as above.
+StackEntry* capture_below(const HookGuard& guard, const LeafSite& site, uintptr_t root);
+
 }  // namespace asynctrace::agent

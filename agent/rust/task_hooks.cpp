@@ -3,6 +3,7 @@
 // pass through them.
 #include "agent/clock.hpp"
 #include "agent/live.hpp"
+#include "agent/polls.hpp"
 #include "agent/rust/tables.hpp"
 #include "agent/rust/task_header.hpp"
 #include "agent/tasks.hpp"
@@ -14,30 +15,8 @@ using segment::TaskState;
 
 // Null: nested too deeply to be recorded.
 Frame* begin_poll(const HookGuard& guard, void* header, uint32_t poller, uintptr_t root) {
-  ThreadContext& context = guard.context();
-  // A root in this very place is dead as well.
-  drop_dead_frames(guard, root + 1);
-  Frame* parent = context.frame;
-  Frame* frame = parent != nullptr ? parent + 1 : context.frames;
-  if (frame == context.frames + ThreadContext::kMaxPolls) return nullptr;
-  frame->parent = parent;
-  frame->root = root;
-  frame->held = hold_task(g_tables.polls[poller], header);
-  frame->header = reinterpret_cast<uint64_t>(header);
-  frame->poller = poller;
-  frame->began = now();
-  frame->leaves = 0;
-  frame->task = find_task(frame->header);
-  if (frame->task == kNone)
-    frame->task = add_task(guard, segment::TaskKind::kTask, frame->header, static_cast<uint16_t>(poller));
-  frame->task_id = frame->task != kNone ? task_entry(frame->task).id.load(std::memory_order_relaxed) : 0;
-  frame->outermost_id = parent != nullptr ? parent->outermost_id : frame->task_id;
-  frame->poll = frame->task != kNone ? begin_task_poll(frame->task, frame->began, context.tid) : 0;
-  if (parent != nullptr && parent->task != kNone) mark_nesting(parent->task);
-  context.joining = 0;
-  context.waking = 0;
-  context.frame = frame;
-  publish_frame(context);
+  Frame* frame = push_poll(guard, reinterpret_cast<uint64_t>(header), static_cast<uint16_t>(poller), root);
+  if (frame != nullptr) frame->held = hold_task(g_tables.polls[poller], header);
   return frame;
 }
 
@@ -57,10 +36,8 @@ void record_end(const HookGuard& guard, const Frame& frame) {
 // Ends the innermost poll. What it held is returned, to be let go of outside the guard: that may run the
 // program's code.
 WakerTable* end_poll(const HookGuard& guard) {
-  ThreadContext& context = guard.context();
-  const Frame& frame = *context.frame;
-  context.frame = frame.parent;
-  publish_frame(context);
+  const Frame& frame = *guard.context().frame;
+  pop_poll(guard);
   record_end(guard, frame);
   return frame.held;
 }

@@ -65,7 +65,7 @@ TEST(SegmentDamage, RefusesWhatIsNoSegment) {
   SegmentImage unfinished = small_image();
   memset(unfinished.header().magic, 0, sizeof(kMagic));
   EXPECT_EQ(fault_of(unfinished.bytes()), SegmentFault::kNotASegment);
-  for (const auto fault : {SegmentFault::kTooShort, SegmentFault::kNotASegment, SegmentFault::kNewerVersion,
+  for (const auto fault : {SegmentFault::kTooShort, SegmentFault::kNotASegment, SegmentFault::kOtherVersion,
                            SegmentFault::kBadLayout})
     EXPECT_STRNE(describe(fault), "unknown fault");
 }

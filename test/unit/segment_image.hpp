@@ -32,7 +32,9 @@ class SegmentImage {
                              {sizeof(segment::Task), kItems},
                              {sizeof(segment::Leaf), kItems},
                              {sizeof(segment::Stack), kItems},
-                             {sizeof(uint64_t), 1024}};
+                             {sizeof(uint64_t), 1024},
+                             {sizeof(Label), kItems},
+                             {sizeof(NativeTask), kItems}};
     uint64_t end = kPage;
     Header header{};
     for (uint32_t id = 0; id < kSectionCount; id++) {

@@ -97,6 +97,15 @@ TEST(SegmentLayout, GoldenBytes) {
             "04030201"
             "0500"
             "0400");
+  EXPECT_EQ(hex(Label{{1, 2}, 3, 0}), "01000000020000000300000000000000");
+  EXPECT_EQ(hex(NativeTask{1, 2, 3, 4, 5, "name"}),
+            "0100000000000000"
+            "0200000000000000"
+            "0300000000000000"
+            "0400"
+            "0500"
+            "6e616d6500000000000000000000000000000000000000000000000000000000"
+            "00000000");
 }
 
 TEST(SegmentLayout, Header) {
@@ -116,18 +125,18 @@ TEST(SegmentLayout, Header) {
   EXPECT_EQ(offsetof(Header, clock), 112u);
   EXPECT_EQ(offsetof(Header, last_event), 160u);
   EXPECT_EQ(offsetof(Header, sections), 168u);
-  EXPECT_EQ(offsetof(Header, counters), 360u);
-  EXPECT_EQ(offsetof(Header, next_task_id), 488u);
+  EXPECT_EQ(offsetof(Header, counters), 408u);
+  EXPECT_EQ(offsetof(Header, next_task_id), 536u);
 }
 
 TEST(SegmentLayout, Numbers) {
   EXPECT_EQ(kVersion, 2u);
   EXPECT_EQ(kPage, 4096u);
-  const int sections[] = {kStrings, kModules, kPollers, kThreads,     kTasks,
-                          kLeaves,  kStacks,  kPcs,     kSectionCount};
+  const int sections[] = {kStrings, kModules, kPollers, kThreads,     kTasks,       kLeaves,
+                          kStacks,  kPcs,     kLabels,  kNativeTasks, kSectionCount};
   const int counters[] = {kLostLeaves,   kLostTasks,       kLostStacks,       kLostThreads,
                           kUnwindFailed, kUnmemoizedWalks, kSelfWakingStacks, kTablesOff};
-  for (int i = 0; i < 9; i++) EXPECT_EQ(sections[i], i);
+  for (int i = 0; i < 11; i++) EXPECT_EQ(sections[i], i);
   for (int i = 0; i < 8; i++) EXPECT_EQ(counters[i], i);
   EXPECT_EQ(static_cast<int>(AgentState::kStarting), 0);
   EXPECT_EQ(static_cast<int>(AgentState::kTracing), 1);
@@ -229,8 +238,10 @@ TEST(SegmentReader, ItemsThatContradictThemselvesAreNotShown) {
 
 TEST(SegmentReader, WhatWasWrittenByAnotherVersion) {
   SegmentImage image = small_image();
-  image.header().version = kVersion + 1;
-  EXPECT_EQ(std::get<SegmentFault>(SegmentReader::open(image.bytes())), SegmentFault::kNewerVersion);
+  for (const uint32_t version : {kVersion + 1, kVersion - 1}) {
+    image.header().version = version;
+    EXPECT_EQ(std::get<SegmentFault>(SegmentReader::open(image.bytes())), SegmentFault::kOtherVersion);
+  }
   // An item that has grown keeps its beginning.
   SegmentImage grown = small_image();
   Section& section = grown.header().sections[kLeaves];

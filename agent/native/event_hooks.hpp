@@ -1,0 +1,27 @@
+// The functions behind asynctrace_hooks (common/include/asynctrace.h).
+#pragma once
+
+#include "common/include/asynctrace/abi.h"
+
+namespace asynctrace::agent {
+
+extern const asynctrace_hooks kNativeHooks;
+
+// Boundaries and collectors: agent/native/trace_hooks.cpp.
+void native_enter(asynctrace_frame* frame);
+void native_leave(asynctrace_frame* frame);
+int native_trace_leaf();
+int native_is_tracing();
+void native_trace_enter(asynctrace_collector* collector);
+void native_trace_leave(asynctrace_collector* collector);
+const asynctrace_frame* native_active_frame();
+size_t native_backtrace(const asynctrace_trace_meta* meta, const void** pcs, size_t capacity);
+
+// agent/native/symbol_of.cpp
+size_t native_symbol(const void* pc, char* text, size_t size);
+
+// A poll that the runtime itself tells of.
+void begin_native_poll(asynctrace_frame* frame);
+void end_native_poll(asynctrace_frame* frame);
+
+}  // namespace asynctrace::agent

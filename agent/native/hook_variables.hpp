@@ -1,0 +1,18 @@
+// Where the program's runtimes expect the agent's functions: the data symbol asynctrace_hooks of
+// common/include/asynctrace.h, one in each module that includes it. One thread at a time; opens files.
+#pragma once
+
+#include "agent/modules.hpp"
+
+namespace asynctrace::agent {
+
+// True: the module has one; nothing is changed yet.
+bool find_hook_variables(const LoadedModule& module);
+
+// Its memory is gone.
+void forget_hook_variables(const LoadedModule& module);
+
+// Puts the address of the hook table into each of them, with one atomic store.
+void fill_hook_variables();
+
+}  // namespace asynctrace::agent
