@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "cli/crash_reader.hpp"
+#include "cli/native_reader.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/segment_file.hpp"
 #include "cli/task_reader.hpp"
@@ -82,6 +83,7 @@ class Builder {
     read_modules();
     snapshot_.poll_hook = {header_.poll_hook_start, header_.poll_hook_end};
     read_threads();
+    native_.read_tasks();
     for (const RawTask& raw : tasks) add_task(raw);
     link_joins();
     if (snapshot_.process.state == ProcessState::kCrashed)
@@ -195,6 +197,8 @@ class Builder {
       out.runtime = poller->runtime;
       out.poll_function = poller->address;
     }
+    out.native = native_.task(in.id);
+    if (out.native) out.runtime = RuntimeId::kNative;
     out.state = static_cast<TaskState>(in.state & 3);
     out.nests_polls = (in.kind_and_flags & segment::kNestsPolls) != 0;
     out.torn = !raw.settled;
@@ -217,6 +221,7 @@ class Builder {
   void add_leaf(const segment::Task& task, const segment::Leaf& in, Task& out) {
     Leaf leaf;
     leaf.stack = stack(in.stack);
+    leaf.label = native_.label(in.flags);
     leaf.waiting_ns = durations_.since(in.since);
     // A leaf of the last poll that renewed none waits since that poll's end. The pseudo task of a block_on
     // shows no polls.
@@ -255,6 +260,7 @@ class Builder {
     lost.self_waking_stacks = reader_.counter(segment::kSelfWakingStacks);
     lost.tables_off = reader_.counter(segment::kTablesOff);
     lost.foreign_leaves = reader_.counter(segment::kForeignLeaves);
+    lost.names = reader_.counter(segment::kLostNames);
     if (header_.state == segment::AgentState::kOff)
       snapshot_.agent_off_reason = off_reason(header_.off_reason);
   }
@@ -266,6 +272,7 @@ class Builder {
   const bool in_abort_;
   Snapshot snapshot_;
   std::unordered_map<uint32_t, std::optional<uint32_t>> stack_numbers_;
+  NativeReader native_{reader_, snapshot_};
 };
 
 }  // namespace

@@ -50,8 +50,15 @@ struct Stack {
 // Of a lock whose waiter's program has no types: the one reason that a user can do something about.
 inline constexpr std::string_view kNeedsDebugInfo = "holder unknown: needs full debug info";
 
+// What a leaf of the native API says that it waits for.
+struct Label {
+  std::string text;
+  uint32_t leaf_class = 0;  // asynctrace_leaf_class of common/include/asynctrace/abi.h
+};
+
 struct Leaf {
   std::optional<uint32_t> stack;  // index into Snapshot::stacks
+  std::optional<uint32_t> label;  // index into Snapshot::labels; nothing: its functions tell
   uint64_t waiting_ns = 0;
   uint64_t registered = 0;     // clock ticks; orders the leaves of one task
   bool confirmed = true;       // renewed in the task's last poll, or ended exactly
@@ -67,6 +74,14 @@ struct Leaf {
 using segment::RuntimeId;
 using segment::TaskKind;
 using segment::TaskState;
+
+// What a task of the native API has told of itself.
+struct NativeTask {
+  std::string runtime;
+  std::string name;                     // "": none; a long one is cut and ends in an ellipsis
+  std::optional<uint32_t> spawn_stack;  // index into Snapshot::stacks
+  uint64_t woken_by = 0;                // id of the task that woke it last; 0: none did
+};
 
 struct Task {
   uint64_t id = 0;
@@ -85,6 +100,7 @@ struct Task {
   uint64_t polls = 0;
   uint64_t wakes = 0;
   std::optional<uint32_t> last_poll_tid;
+  std::optional<NativeTask> native;
   std::vector<Leaf> leaves;
 };
 
@@ -114,7 +130,7 @@ struct Crash {
 
 struct Lost {
   uint64_t leaves = 0, tasks = 0, stacks = 0, threads = 0;
-  uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0, foreign_leaves = 0;
+  uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0, foreign_leaves = 0, names = 0;
 };
 
 struct Snapshot {
@@ -128,6 +144,7 @@ struct Snapshot {
   ReturnRange agent;
   ReturnRange poll_hook;  // part of it: the frames inside of its innermost one are those of one poll
   std::vector<Stack> stacks;
+  std::vector<Label> labels;
   std::vector<Thread> threads;
   std::vector<Task> tasks;  // by id
   std::optional<Crash> crash;

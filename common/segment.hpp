@@ -186,6 +186,8 @@ struct Module {
 static_assert(sizeof(Module) == 72);
 
 // A task-poll function found in the program: `address` is the original function (for tokio
+// `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler. kOther
+// has none: its tasks are known by their wakers alone. kNative has none either: its tasks tell of themselves.
 enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1, kAsyncTask = 2, kOther = 3, kNative = 4 };
 struct Poller {
   uint64_t address;

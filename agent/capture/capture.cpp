@@ -319,7 +319,9 @@ Request request_for(const LeafSite& site, uint64_t root, bool has_root, bool roo
   return {site.caller_sp, site.return_address, root, root - site.caller_sp, has_root, root_is_hook};
 }
 
-StackEntry* recognise_or_walk(ThreadContext& context, const Request& request, bool& root_is_over) {
+inline __attribute__((always_inline)) StackEntry* recognise_or_walk(ThreadContext& context,
+                                                                    const Request& request,
+                                                                    bool& root_is_over) {
   Site* site = nullptr;
   if (request.distance <= kMaxDistance) [[likely]] {
     site = find_site(site_bucket(request).load(std::memory_order_acquire), request);

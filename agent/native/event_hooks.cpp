@@ -71,8 +71,7 @@ uint64_t leaf_armed(const char* kind, uint32_t leaf_class, const void* awaited_t
     if (known != nullptr) stack_number = known->number;
   }
   const uint64_t ticks = now();
-  LeafOwner owner{
-      frame->task, frame->task_id, frame->poll, false, frame->began + ++frame->leaves, ticks, 0, 0};
+  LeafOwner owner{frame->task, frame->task_id, frame->poll, false, frame->began + ++frame->leaves, ticks};
   owner.joins = address_of(awaited_task);
   owner.label = static_cast<uint16_t>(label_number(kind, leaf_class) + 1);
   const uint32_t leaf = begin_leaf(guard, owner, stack_number);

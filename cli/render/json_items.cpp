@@ -86,6 +86,14 @@ std::string kind_members(const LeafKind& kind) {
   return fmt::format(R"("kind":{},"class":"{}")", text(kind.text).dump(), asynctrace::name(kind.leaf_class));
 }
 
+// Only tasks of the native API have them.
+std::string native_members(const ReportTask& task) {
+  if (!task.task->native) return {};
+  const uint64_t waker = task.task->native->woken_by;
+  return fmt::format(R"(,"spawn_stack":{},"woken_by":{})", number_or_null(task.spawn_stack),
+                     waker != 0 ? fmt::format(R"({{"task":{}}})", waker) : std::string(kNull));
+}
+
 }  // namespace
 
 JsonItems::JsonItems(const Report& report) : report_(report), unknown_kind_(kind_members({})) {
@@ -130,7 +138,7 @@ std::string JsonItems::crash() const {
 }
 
 std::string JsonItems::runtime(const ReportRuntime& runtime) const {
-  return written({{"name", asynctrace::name(runtime.id)},
+  return written({{"name", text(runtime.name)},
                   {"version", text_or_null(runtime.version)},
                   {"tasks", runtime.tasks},
                   {"workers", runtime.workers.total}});
@@ -210,14 +218,15 @@ std::string JsonItems::reason(const ReportLeaf& leaf) const {
 std::string JsonItems::task(const ReportTask& task) const {
   const Task& source = *task.task;
   std::string line = fmt::format(
-      R"({{"id":{},"native_id":null,"runtime":"{}","address":"0x{:x}","kind":"{}","type":{},"name":null,)"
+      R"({{"id":{},"native_id":null,"runtime":{},"address":"0x{:x}","kind":"{}","type":{},"name":{},)"
       R"("state":"{}","observed":{},"stuck":{},"created_ns":{},"in_state_ns":{},"polls":{},"wakes":{},)"
-      R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":{},"leaves":[)",
-      source.id, asynctrace::name(source.runtime), source.address, name(task.kind),
-      task.type ? std::string_view(types_[*task.type]) : kNull, name(source.state),
+      R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":{}{},"leaves":[)",
+      source.id, text(runtime_name(source)).dump(), source.address, name(task.kind),
+      task.type ? std::string_view(types_[*task.type]) : kNull,
+      source.native ? text_or_null(source.native->name).dump() : std::string(kNull), name(source.state),
       source.kind != TaskKind::kWaker, source.stuck, source.created_ns, source.in_state_ns, source.polls,
       source.wakes, source.busy_ns, source.max_poll_ns, number_or_null(source.last_poll_tid),
-      number_or_null(task.running_stack));
+      number_or_null(task.running_stack), native_members(task));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(

@@ -35,6 +35,7 @@ class Lines {
     for (const ReportLeaf& leaf : task.leaves) {
       if (leaf.stack) stack(*leaf.stack);
     }
+    if (task.spawn_stack) stack(*task.spawn_stack);
     out_ << "{\"task\":" << items_.task(task) << "}\n";
   }
 

@@ -34,7 +34,7 @@ std::string_view describe(ProcessState state) {
 
 std::string workers(const ReportRuntime& runtime) {
   const WorkerCounts& counts = runtime.workers;
-  std::string text(name(runtime.id));
+  std::string text = escape(runtime.name);
   if (counts.total == 0) return text;
   const auto is_long = [](uint64_t ns) { return ns >= kLongPoll; };
   const auto in_long_poll =
@@ -132,7 +132,9 @@ std::string subject(const Group& group, const Report& report) {
   if (task != nullptr && task->kind == ReportTaskKind::kBlockOn)
     return fmt::format("block_on, thread {}{}{} (task {})", task->task->address, name.empty() ? "" : " ",
                        name, id);
-  return fmt::format("task {}{}", id, on_thread);
+  const bool named = task != nullptr && task->task->native && !task->task->native->name.empty();
+  return fmt::format("task {}{}{}", id, named ? fmt::format(" \"{}\"", escape(task->task->native->name)) : "",
+                     on_thread);
 }
 
 std::string waiting(const Group& group, const Report& report) {

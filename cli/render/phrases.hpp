@@ -26,7 +26,8 @@ std::string signal_name(int signal);
 // "crashed: SIGSEGV in task 17 on thread tid 42 (in one poll for 3ms)"; of a report with a crash.
 std::string crash_line(const Report& report);
 
-// "task 3", "block_on, thread 42 (task 3)", "3 tasks", where it is known with the name of their thread.
+// "task 3", "task 3 "accept loop"", "block_on, thread 42 (task 3)", "3 tasks", where it is known with the
+// name of their thread.
 std::string subject(const Group& group, const Report& report);
 
 // "31.0s..31.2s", "at least 2.0s"

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <string_view>
 
 namespace asynctrace {
 
@@ -21,6 +22,20 @@ std::string without_clone_suffix(const std::string& name) {
   return name.substr(0, at);
 }
 
+// gcc calls the body of a coroutine "f(Frame*) [clone .actor]", where Frame is a local type of f, called as
+// f's own mangled name and ".Frame". Returns that mangled name; "" where there is none.
+std::string coroutine_of(const std::string& name) {
+  constexpr std::string_view kFrame = ".Frame";
+  const size_t end = name.find(kFrame);
+  if (end == std::string::npos) return {};
+  for (size_t start = name.find("_Z", 2); start < end; start = name.find("_Z", start + 1)) {
+    const std::string length = std::to_string(end + kFrame.size() - start);
+    if (name.compare(start - length.size(), length.size(), length) == 0)
+      return name.substr(start, end - start);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string demangle(const std::string& linkage_name) {
@@ -28,7 +43,8 @@ std::string demangle(const std::string& linkage_name) {
   // Rust first: its legacy names are valid C++ names too, with the hash as the innermost component.
   CString text(rust_demangle(name.c_str(), DMGL_NO_OPTS), &std::free);
   if (!text && name.starts_with("_Z")) {
-    const std::string plain = name.substr(0, name.find('.'));
+    const std::string coroutine = coroutine_of(name);
+    const std::string plain = coroutine.empty() ? name.substr(0, name.find('.')) : coroutine;
     text.reset(cplus_demangle_v3(plain.c_str(), DMGL_PARAMS | DMGL_ANSI | DMGL_RET_DROP));
   }
   return text ? std::string(text.get()) : name;

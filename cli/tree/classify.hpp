@@ -42,6 +42,9 @@ struct ClassifiedFrame {
   FrameClass frame_class;
 };
 
+// What the program itself says of a leaf.
+LeafKind labelled_kind(const Label& label);
+
 // `frames` are innermost first.
 LeafKind classify_leaf(std::span<const ClassifiedFrame> frames);
 

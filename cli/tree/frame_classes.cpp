@@ -68,6 +68,9 @@ constexpr std::string_view kStdModules[] = {"/libc.so", "/libc-",       "/libpth
                                             "[vdso]",   "/libgcc_s.so", "/libstdc++",  "/libm.so"};
 constexpr std::string_view kSystemModules[] = {"/lib/", "/lib64/", "/usr/lib/"};
 
+// The native API's own headers, wherever they are installed.
+constexpr std::string_view kNativeHeaders[] = {"/include/asynctrace.h", "/include/asynctrace/"};
+
 bool contains_any(std::string_view text, std::span<const std::string_view> parts) {
   return std::any_of(parts.begin(), parts.end(),
                      [&](std::string_view part) { return text.find(part) != std::string_view::npos; });
@@ -131,7 +134,8 @@ FrameClass classify_frame(const Frame& frame, std::string_view module_path) {
   if (starts_with_any(frame.file, kStdPathStarts) || contains_any(frame.file, kStdPathParts)) {
     return FrameClass::kStd;
   }
-  if (is_one_of(crate, kRuntimeCrates)) return FrameClass::kRuntime;
+  if (is_one_of(crate, kRuntimeCrates) || contains_any(frame.file, kNativeHeaders))
+    return FrameClass::kRuntime;
   if (contains_any(frame.file, kDependencyPaths)) return FrameClass::kLibrary;
   // Where the system's debug files are installed, its libraries have lines as well.
   if (contains_any(module_path, kStdModules)) return FrameClass::kStd;

@@ -233,6 +233,13 @@ bool is_outside(LeafClass leaf_class) {
   return leaf_class == kIo || leaf_class == LeafClass::kTimer || leaf_class == kSignal;
 }
 
+LeafKind labelled_kind(const Label& label) {
+  // In the order of asynctrace_leaf_class.
+  constexpr LeafClass kClasses[] = {kUnknown, kIo, kTimer, kSignal, kSync, kChannel, kJoin};
+  const bool known = label.leaf_class < std::size(kClasses);
+  return {label.text, known ? kClasses[label.leaf_class] : kUnknown, true};
+}
+
 bool is_combinator(const Frame& frame) {
   const std::string function = without_generics(plain_function(frame.function));
   return std::any_of(std::begin(kRows), std::end(kRows),

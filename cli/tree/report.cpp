@@ -82,10 +82,12 @@ void add_runtimes(Report& report, const std::vector<const Poller*>& pollers) {
   for (size_t i = 0; i < report.tasks.size(); ++i) {
     const ReportTask& task = report.tasks[i];
     if (task.task->runtime == RuntimeId::kUnknown) continue;
-    auto runtime = std::find_if(report.runtimes.begin(), report.runtimes.end(),
-                                [&](const ReportRuntime& known) { return known.id == task.task->runtime; });
+    auto runtime =
+        std::find_if(report.runtimes.begin(), report.runtimes.end(), [&](const ReportRuntime& known) {
+          return known.id == task.task->runtime && known.name == runtime_name(*task.task);
+        });
     if (runtime == report.runtimes.end()) {
-      report.runtimes.push_back({task.task->runtime, "", 0, {}});
+      report.runtimes.push_back({task.task->runtime, std::string(runtime_name(*task.task)), "", 0, {}});
       runtime = report.runtimes.end() - 1;
     }
     if (runtime->version.empty()) runtime->version = pollers[i]->version;
@@ -107,9 +109,14 @@ std::string_view name(RuntimeId id) {
     case RuntimeId::kTokio: return "tokio";
     case RuntimeId::kAsyncTask: return "async-task";
     case RuntimeId::kOther: return "other";
+    case RuntimeId::kNative:
     case RuntimeId::kUnknown: break;
   }
   return "unknown";
+}
+
+std::string_view runtime_name(const Task& task) {
+  return task.native && !task.native->runtime.empty() ? task.native->runtime : name(task.runtime);
 }
 
 Report build_report(const Snapshot& snapshot, FrameSource& symbols, const ReportOptions& options) {
@@ -133,6 +140,7 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
     poller_of.push_back(&poller);
     report.tasks.push_back(
         {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
+    if (task->native) report.tasks.back().spawn_stack = stacks.add(task->native->spawn_stack);
     if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
   }
   add_crash(report, stacks, options);

@@ -79,6 +79,7 @@ struct ReportTask {
   std::optional<uint32_t> type;  // index into Report::types
   std::vector<ReportLeaf> leaves;
   std::optional<uint32_t> running_stack = {};  // native; index into Report::stacks
+  std::optional<uint32_t> spawn_stack = {};    // index into Report::stacks: where it was spawned
 };
 
 enum class GroupClass : uint8_t { kInside, kOutside, kRunning };
@@ -137,11 +138,14 @@ struct WorkerCounts {
 
 struct ReportRuntime {
   RuntimeId id = RuntimeId::kUnknown;
+  std::string name;
   std::string version;  // from the crate's path in debug info; "" if unknown
   size_t tasks = 0;     // workers not counted
   WorkerCounts workers;
 };
 std::string_view name(RuntimeId id);
+// As its program calls it, where it is one of the native API.
+std::string_view runtime_name(const Task& task);
 
 // Tasks that are not workers. A scheduled task without a leaf is neither inside nor outside.
 struct TaskCounts {

@@ -41,9 +41,11 @@ bool same_place(const Frame& a, const Frame& b) {
 
 }  // namespace
 
-std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool joins) {
+std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool joins,
+                                        std::optional<uint32_t> label) {
   if (!stack || *stack >= snapshot_.stacks.size()) return std::nullopt;
-  const auto [entry, is_new] = stacks_.try_emplace(*stack, static_cast<uint32_t>(report_.stacks.size()));
+  const auto [entry, is_new] =
+      stacks_.try_emplace({*stack, label}, static_cast<uint32_t>(report_.stacks.size()));
   if (!is_new) return entry->second;
 
   ReportStack result;
@@ -60,7 +62,8 @@ std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool join
     result.has_user_frame |= is_user;
     result.internal &= !is_user && known.frame_class != FrameClass::kLibrary;
   }
-  result.kind = classify_leaf(innermost_first);
+  result.kind = label && *label < snapshot_.labels.size() ? labelled_kind(snapshot_.labels[*label])
+                                                          : classify_leaf(innermost_first);
   result.internal |= result.kind.internal;
   if (joins && !result.kind.known) result.kind = {"JoinHandle", LeafClass::kJoin, true};
   report_.stacks.push_back(std::move(result));

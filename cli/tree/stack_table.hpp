@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "cli/tree/report.hpp"
 
@@ -16,8 +18,10 @@ class StackTable {
       : snapshot_(snapshot), symbols_(symbols), options_(options), report_(report) {}
 
   // Index into Report::stacks, for one into Snapshot::stacks; nullopt for none, or one that does not exist.
-  // `joins`: known to wait for the end of a task, whatever its functions are called.
-  std::optional<uint32_t> add(std::optional<uint32_t> stack, bool joins = false);
+  // `joins`: known to wait for the end of a task, whatever its functions are called. `label`: index into
+  // Snapshot::labels, what the program itself says.
+  std::optional<uint32_t> add(std::optional<uint32_t> stack, bool joins = false,
+                              std::optional<uint32_t> label = {});
 
   // The same for a native stack, without the agent's frames. `in_task`: of it what lies inside the innermost
   // poll, as far as it reaches out to that.
@@ -42,7 +46,8 @@ class StackTable {
   FrameSource& symbols_;
   const ReportOptions& options_;
   Report& report_;
-  std::unordered_map<uint32_t, uint32_t> stacks_, frames_;
+  std::map<std::pair<uint32_t, std::optional<uint32_t>>, uint32_t> stacks_;  // by stack and label
+  std::unordered_map<uint32_t, uint32_t> frames_;
   std::unordered_map<uint64_t, bool> exclusive_;
   std::unordered_map<uint32_t, bool> parents_;
 };

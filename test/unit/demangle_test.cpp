@@ -32,6 +32,15 @@ TEST(Demangle, RustAndCppNames) {
       {"_Z3maxIiET_S0_S0_.llvm.123", "max<int>(int, int)"},
       {"_ZNSt6vectorIiSaIiEE9push_backERKi.part.0.cold",
        "std::vector<int, std::allocator<int> >::push_back(int const&)"},
+      // C++ coroutines: gcc's body, clang's; inside a template, a lambda
+      {"_ZN4shop3rowEPZNS_3rowEiE20_ZN4shop3rowEi.Frame.actor", "shop::row(int)"},
+      {"_ZN4shop3rowEi.resume", "shop::row(int)"},
+      {"_ZN4shop5queryEPZNS_5queryIiEE4taskT_E31_ZN4shop5queryIiEE4taskT_.Frame.actor.cold",
+       "shop::query<int>(int)"},
+      {"_ZZN4shop5queryIiEE4taskT_ENUlvE_clEPZZNS0_IiEES1_S2_ENKS3_clEvE44_ZZN4shop5queryIiEE4taskT_ENKUlvE_"
+       "clEv.Frame."
+       "actor",
+       "shop::query<int>(int)::{lambda()#1}::operator()() const"},
       // not mangled
       {"main", "main"},
       {"i", "i"},

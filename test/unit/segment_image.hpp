@@ -33,8 +33,8 @@ class SegmentImage {
                              {sizeof(segment::Leaf), kItems},
                              {sizeof(segment::Stack), kItems},
                              {sizeof(uint64_t), 1024},
-                             {sizeof(Label), kItems},
-                             {sizeof(NativeTask), kItems}};
+                             {sizeof(segment::Label), kItems},
+                             {sizeof(segment::NativeTask), kItems}};
     uint64_t end = kPage;
     Header header{};
     for (uint32_t id = 0; id < kSectionCount; id++) {
@@ -101,6 +101,9 @@ inline SegmentImage small_image() {
   const uint64_t pcs[] = {0x2200, 0x2300, 0x2400};
   const uint32_t stack = image.add_stack(pcs, kTruncated);
   image.add(kLeaves, segment::Leaf{4 | kLeafLive, kOwnWaker, 7, stack, 11, 6, 6, 0x8000});
+  image.add(kLabels, segment::Label{image.add_string("loop"), 0, 0});
+  image.add(kLabels, segment::Label{image.add_string("queue"), 5, 0});
+  image.add(kNativeTasks, segment::NativeTask{9, 7, 0x2500, 0, 4, "desk"});
   return image;
 }
 

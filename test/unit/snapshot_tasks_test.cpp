@@ -54,6 +54,38 @@ TEST(SnapshotTasks, TaskFieldsAndDurations) {
   EXPECT_FALSE(snapshot.durations_at_least);
 }
 
+TEST(SnapshotTasks, WhatTheNativeApiTells) {
+  SegmentImage image;
+  const uint32_t runtime = image.add(kLabels, segment::Label{image.add_string("loop"), 0, 0});
+  const uint32_t kind = image.add(kLabels, segment::Label{image.add_string("queue"), 5, 0});
+  image.add(kTasks, waiting_task(3));
+  image.add(kTasks, waiting_task(4));
+  image.add(kTasks, waiting_task(5));
+  image.add(kNativeTasks, segment::NativeTask{});  // free
+  image.add(kNativeTasks, segment::NativeTask{4, 3, 0x2500, static_cast<uint16_t>(runtime), 4, "desk"});
+  image.add(kNativeTasks, segment::NativeTask{5, 0, 0x2500, segment::kNoLabel, 40, "a name of 40 bytes"});
+  image.add(kLeaves, segment::Leaf{4 | kLeafLive, (kind + 1) << kLeafLabelShift, 4, kNoStack, 0, 1, 1, 0});
+  image.add(kLeaves, segment::Leaf{4 | kLeafLive, 900u << kLeafLabelShift, 5, kNoStack, 0, 1, 1, 0});
+  const Snapshot snapshot = read(image);
+  ASSERT_EQ(snapshot.tasks.size(), 3u);
+  EXPECT_FALSE(snapshot.tasks[0].native);
+  ASSERT_TRUE(snapshot.tasks[1].native && snapshot.tasks[2].native);
+  EXPECT_EQ(snapshot.tasks[1].runtime, RuntimeId::kNative);
+  const NativeTask& desk = *snapshot.tasks[1].native;
+  EXPECT_EQ(desk.runtime, "loop");
+  EXPECT_EQ(desk.name, "desk");
+  EXPECT_EQ(desk.woken_by, 3u);
+  ASSERT_TRUE(desk.spawn_stack);
+  EXPECT_THAT(snapshot.stacks[*desk.spawn_stack].pcs, ElementsAre(0x2500));
+  EXPECT_EQ(snapshot.tasks[2].native->spawn_stack, desk.spawn_stack);
+  EXPECT_EQ(snapshot.tasks[2].native->runtime, "");
+  EXPECT_TRUE(snapshot.tasks[2].native->name.ends_with("...")) << "cut";
+  ASSERT_EQ(snapshot.tasks[1].leaves.size(), 1u);
+  ASSERT_TRUE(snapshot.tasks[1].leaves[0].label);
+  EXPECT_EQ(snapshot.labels[*snapshot.tasks[1].leaves[0].label].text, "queue");
+  EXPECT_FALSE(snapshot.tasks[2].leaves[0].label);
+}
+
 TEST(SnapshotTasks, EveryState) {
   SegmentImage image;
   for (const auto which :

@@ -1,0 +1,44 @@
+#include "cli/native_reader.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace asynctrace {
+
+void NativeReader::read_tasks() {
+  for (uint32_t i = 0; i < reader_.used(segment::kNativeTasks); i++) {
+    const auto in = reader_.native_task(i);
+    if (!in) continue;
+    NativeTask out;
+    if (const auto runtime = reader_.label(in->runtime)) out.runtime = reader_.string(runtime->text);
+    out.name.assign(in->name, std::min<size_t>(in->name_length, sizeof(in->name)));
+    if (in->name_length > sizeof(in->name)) out.name += "...";
+    out.spawn_stack = spawn_stack(in->spawn_site);
+    out.woken_by = in->woken_by;
+    tasks_.emplace(in->task, std::move(out));
+  }
+}
+
+std::optional<NativeTask> NativeReader::task(uint64_t id) const {
+  const auto found = tasks_.find(id);
+  return found != tasks_.end() ? std::optional(found->second) : std::nullopt;
+}
+
+std::optional<uint32_t> NativeReader::label(uint32_t leaf_flags) {
+  const uint32_t number = (leaf_flags >> segment::kLeafLabelShift) - 1;
+  const auto label = reader_.label(number);
+  if (!label) return {};
+  const auto [entry, is_new] = labels_.try_emplace(number, static_cast<uint32_t>(snapshot_.labels.size()));
+  if (is_new) snapshot_.labels.push_back({std::string(reader_.string(label->text)), label->leaf_class});
+  return entry->second;
+}
+
+std::optional<uint32_t> NativeReader::spawn_stack(uint64_t site) {
+  if (site == 0) return {};
+  const auto [entry, is_new] =
+      spawn_stacks_.try_emplace(site, static_cast<uint32_t>(snapshot_.stacks.size()));
+  if (is_new) snapshot_.stacks.push_back({{site}, false, false, false});
+  return entry->second;
+}
+
+}  // namespace asynctrace

@@ -1,0 +1,35 @@
+// What the native API told of tasks and leaves, read from a segment beside the records that all runtimes
+// share.
+#pragma once
+
+#include <optional>
+#include <unordered_map>
+
+#include "cli/snapshot.hpp"
+#include "common/segment_reader.hpp"
+
+namespace asynctrace {
+
+class NativeReader {
+ public:
+  // Adds to `snapshot.stacks` and `snapshot.labels`; both arguments must outlive it.
+  NativeReader(const SegmentReader& reader, Snapshot& snapshot) : reader_(reader), snapshot_(snapshot) {}
+
+  // Reads the records of all tasks. Call once, before the others.
+  void read_tasks();
+  std::optional<NativeTask> task(uint64_t id) const;
+
+  // Of segment::Leaf::flags: index into Snapshot::labels.
+  std::optional<uint32_t> label(uint32_t leaf_flags);
+
+ private:
+  std::optional<uint32_t> spawn_stack(uint64_t site);
+
+  const SegmentReader& reader_;
+  Snapshot& snapshot_;
+  std::unordered_map<uint64_t, NativeTask> tasks_;
+  std::unordered_map<uint64_t, uint32_t> spawn_stacks_;
+  std::unordered_map<uint32_t, uint32_t> labels_;
+};
+
+}  // namespace asynctrace
