@@ -331,6 +331,22 @@ class Machine {
   int depth_ = 0;
 };
 
+// Not inlined: what this needs of the stack is free again while the entry is looked up.
+__attribute__((noinline)) FrameRule rule_at(const Fde& fde, uint64_t target) {
+  FrameRule rule;
+  Machine machine(fde.cie, fde.range.start, target);
+  if (!machine.run(fde.cie.instructions, true) || !machine.run(fde.instructions, false)) return rule;
+  const Row& row = machine.row;
+  if (row.cfa_register == kStackPointerRegister) rule.base = FrameRule::Base::kStackPointer;
+  else if (row.cfa_register == kFramePointerRegister) rule.base = FrameRule::Base::kFramePointer;
+  rule.cfa_offset = row.cfa_offset;
+  rule.saves_frame_pointer = row.frame_pointer == Row::Saved::kAtOffset;
+  rule.saved_at = row.frame_pointer_at;
+  rule.plain = row.cfa_plain && rule.base != FrameRule::Base::kOther && row.return_address_plain &&
+               row.frame_pointer != Row::Saved::kOther;
+  return rule;
+}
+
 }  // namespace
 
 bool find_function(const LoadedModule& module, uint64_t address, FunctionRange& range) {
@@ -347,23 +363,12 @@ bool has_unwind_table(uint64_t pc) {
 }
 
 FrameRule frame_rule(uint64_t pc) {
-  FrameRule rule;
   const uint64_t target = pc - 1;  // the call, not what follows it
   const LoadedModule* module = find_module(target);
   Fde fde;
   if (module == nullptr || !is_mapped(*module) || !find_fde(*module, target, fde) || fde.cie.signal_frame)
-    return rule;
-  Machine machine(fde.cie, fde.range.start, target);
-  if (!machine.run(fde.cie.instructions, true) || !machine.run(fde.instructions, false)) return rule;
-  const Row& row = machine.row;
-  if (row.cfa_register == kStackPointerRegister) rule.base = FrameRule::Base::kStackPointer;
-  else if (row.cfa_register == kFramePointerRegister) rule.base = FrameRule::Base::kFramePointer;
-  rule.cfa_offset = row.cfa_offset;
-  rule.saves_frame_pointer = row.frame_pointer == Row::Saved::kAtOffset;
-  rule.saved_at = row.frame_pointer_at;
-  rule.plain = row.cfa_plain && rule.base != FrameRule::Base::kOther && row.return_address_plain &&
-               row.frame_pointer != Row::Saved::kOther;
-  return rule;
+    return {};
+  return rule_at(fde, target);
 }
 
 }  // namespace asynctrace::agent

@@ -54,7 +54,8 @@ bool start_labels() {
   return g_labels != nullptr;
 }
 
-uint16_t label_number(const char* text, uint32_t leaf_class) {
+// Not inlined: its copy of the text is off the stack when the stack is walked.
+__attribute__((noinline)) uint16_t label_number(const char* text, uint32_t leaf_class) {
   if (text == nullptr || *text == '\0') return segment::kNoLabel;
   Label wanted;
   wanted.leaf_class = leaf_class;

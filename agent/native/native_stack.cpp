@@ -38,9 +38,8 @@ bool has_root(const ThreadContext& context) {
 std::optional<NativeStack> native_stack(const HookGuard& guard, const LeafSite& site) {
   ThreadContext& context = guard.context();
   const Frame* hooked = innermost_hooked_poll(context);
-  const StackEntry* below = hooked != nullptr
-                                ? capture(guard, site)
-                                : capture_below(guard, site, reinterpret_cast<uintptr_t>(context.boundary));
+  const StackEntry* below = capture_below(
+      guard, site, hooked != nullptr ? hooked->root : reinterpret_cast<uintptr_t>(context.boundary));
   if (below == nullptr) return std::nullopt;
   const asynctrace_coroutine* level = innermost_chain(context);
   if (level == nullptr) return NativeStack{{below->pcs, below->count}, below->flags};

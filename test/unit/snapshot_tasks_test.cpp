@@ -71,7 +71,7 @@ TEST(SnapshotTasks, WhatTheNativeApiTells) {
   EXPECT_FALSE(snapshot.tasks[0].native);
   ASSERT_TRUE(snapshot.tasks[1].native && snapshot.tasks[2].native);
   EXPECT_EQ(snapshot.tasks[1].runtime, RuntimeId::kNative);
-  const NativeTask& desk = *snapshot.tasks[1].native;
+  const auto& desk = *snapshot.tasks[1].native;
   EXPECT_EQ(desk.runtime, "loop");
   EXPECT_EQ(desk.name, "desk");
   EXPECT_EQ(desk.woken_by, 3u);
