@@ -262,12 +262,6 @@ class Finder {
       poll.waker_table = is_tokio ? tokio : waker_table_of(poll.own_clone);
       any = true;
     }
-    for (uint32_t i = 0; i < g_tables.shutdown_count; i++) {
-      PollFunction& shutdown = g_tables.shutdowns[i];
-      if (!is_in(module_, address_of(shutdown))) continue;
-      shutdown.runtime = RuntimeId::kTokio;
-      shutdown.waker_table = tokio;
-    }
     return any;
   }
 

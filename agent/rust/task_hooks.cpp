@@ -42,6 +42,19 @@ WakerTable* end_poll(const HookGuard& guard) {
   return frame.held;
 }
 
+// Of a task that is idle or running, so only a layout that is known already will do. Null: none is, or the
+// task has ended meanwhile.
+const PollFunction* poll_function_of(uint32_t task, uint64_t id, uint64_t address) {
+  const uint16_t poller = task_entry(task).poller;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  const bool still_there =
+      id != 0 && find_task(address) == task && task_entry(task).id.load(std::memory_order_relaxed) == id;
+  if (!still_there || poller >= g_tables.poll_count) return nullptr;
+  const PollFunction& poll = g_tables.polls[poller];
+  const uint16_t table = poll.waker_table.load(std::memory_order_relaxed);
+  return table != kNoTable && layout_is_known(g_tables.wakers[table]) ? &poll : nullptr;
+}
+
 }  // namespace
 
 void abandon_polls(const HookGuard& guard, uintptr_t stack_pointer) {
@@ -79,17 +92,15 @@ Words asynctrace_poll_hook(void* header, uint32_t number) {
 // Cancels and completes the task, unless it runs on another thread at this moment, which then does that
 // itself.
 Words asynctrace_shutdown_hook(void* header, uint32_t number) {
-  const PollFunction& function = g_tables.shutdowns[number];
+  const auto original = g_tables.shutdowns[number].original;
   const auto address = reinterpret_cast<uint64_t>(header);
-  // Its task is idle or running, so only a layout that is known already will do.
-  const uint16_t table = function.waker_table.load(std::memory_order_relaxed);
-  const bool readable =
-      current_thread() != nullptr && table != kNoTable && layout_is_known(g_tables.wakers[table]);
-  const uint32_t task = readable ? find_task(address) : kNone;
-  if (task == kNone) return function.original(header);
+  const uint32_t task = current_thread() != nullptr ? find_task(address) : kNone;
+  if (task == kNone) return original(header);
   const uint64_t id = task_entry(task).id.load(std::memory_order_acquire);
-  const WakerTable* held = hold_task(function, header);
-  const Words result = function.original(header);
+  const PollFunction* poll = poll_function_of(task, id, address);
+  if (poll == nullptr) return original(header);
+  const WakerTable* held = hold_task(*poll, header);
+  const Words result = original(header);
   if ((load_task_state(address) & layout_of(*held).ended) != 0) {
     if (const HookGuard guard(current_thread()); guard) end_task(guard, task, id);
   }
