@@ -11,7 +11,7 @@ from measure import Bench
 from capture import capture, threads
 from dump import dump
 from memory import memory
-from programs import echo, pingpong, start
+from programs import build, echo, pingpong, start
 
 BENCHMARKS = {
     "capture": capture,
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "memory": memory,
     "dump": dump,
     "start": start,
+    "build": build,
 }
 LINE = "{:<46}{:>12}{:>12}{:>14}  {:<22}{}"
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import tempfile
 import time
 
 from measure import PATIENCE, Figure, interleaved, ratio, value_of
@@ -67,3 +68,26 @@ def start(bench):
     yield Figure(
         "start of /bin/true, ms", statistics.median(without), statistics.median(traced), extra, 5, " ms"
     )
+
+
+def build(bench):
+    """A small build under `asynctrace run`, as CI starts it: nothing in it is traced."""
+    pairs = 5 if bench.quick else 15
+    with tempfile.TemporaryDirectory(prefix="asynctrace-bench-") as directory:
+        makefile = pathlib.Path(directory) / "Makefile"
+        # Each step is a shell, gcc, the compiler and the assembler, with some work to do.
+        makefile.write_text(
+            ".PHONY: all\nall: $(addprefix step,$(shell seq 50))\n"
+            "step%:\n\t@printf '#include <stdio.h>\\nint f$*;' | gcc -O2 -xc -c -o /dev/null -\n"
+        )
+        make = ["make", "-j2", "-s", "-C", directory]
+
+        def run(traced):
+            command = [str(bench.cli), "run", "-q", "--", *make] if traced else make
+            began = time.perf_counter()
+            subprocess.run(command, env=bench.environment(False), timeout=PATIENCE, check=True)
+            return time.perf_counter() - began
+
+        results = interleaved(pairs, lambda: run(False), lambda: run(True))
+        bench.remove_segments(expected=False)
+        yield ratio("make -j2 of 200 processes under run, s", *results, goal=1.05)
