@@ -3,9 +3,9 @@
 namespace asynctrace::agent {
 namespace {
 
-// Taking a reference must add one to the count of a task that is scheduled and neither running nor ended.
-// Other threads change the word too, so one sample that differs means little.
-void learn_layout(WakerTable& table, const void* header) {
+// Taking a reference must add one to the count of a task that is scheduled and neither running nor ended, or
+// that runs. Other threads change the word too, so one sample that differs means little.
+void learn_layout(WakerTable& table, const void* header, HeldTask state) {
   constexpr int kSamples = 8;
   const TaskLayout& layout = layout_of(table);
   const auto address = reinterpret_cast<uint64_t>(header);
@@ -15,8 +15,10 @@ void learn_layout(WakerTable& table, const void* header) {
     table.original.clone(header);
     const uint64_t after = load_task_state(address);
     table.original.drop(header);
-    const bool idle = (before & (layout.running | layout.ended)) == 0 && (before & layout.scheduled) != 0;
-    if (idle && after - before == layout.reference) fits++;
+    const uint64_t seen = before & (layout.running | layout.ended);
+    const bool expected =
+        state == HeldTask::kRunning ? seen == layout.running : seen == 0 && (before & layout.scheduled) != 0;
+    if (expected && after - before == layout.reference) fits++;
   }
   table.layout.store(fits > kSamples / 2 ? LayoutState::kShown : LayoutState::kRefuted,
                      std::memory_order_relaxed);
@@ -25,11 +27,12 @@ void learn_layout(WakerTable& table, const void* header) {
 }  // namespace
 
 // By the count alone: the runtime's own waker functions may trace.
-WakerTable* hold_task(const PollFunction& function, void* header) {
+WakerTable* hold_task(const PollFunction& function, void* header, HeldTask state) {
   const uint16_t number = function.waker_table.load(std::memory_order_relaxed);
   if (number == kNoTable) return nullptr;
   WakerTable& table = g_tables.wakers[number];
-  if (table.layout.load(std::memory_order_relaxed) == LayoutState::kUnknown) learn_layout(table, header);
+  if (table.layout.load(std::memory_order_relaxed) == LayoutState::kUnknown)
+    learn_layout(table, header, state);
   if (!layout_is_known(table)) return nullptr;
   task_state(reinterpret_cast<uint64_t>(header))
       .fetch_add(layout_of(table).reference, std::memory_order_relaxed);

@@ -50,9 +50,11 @@ inline bool layout_is_known(const WakerTable& table) {
   return table.layout.load(std::memory_order_relaxed) == LayoutState::kShown;
 }
 
-// A task that is scheduled and about to run, held by its caller: takes a reference to it, so that it can be
-// read after the poll, which may free it. Null, and nothing taken: the waker table is not known yet.
-WakerTable* hold_task(const PollFunction& function, void* header);
+// A task that is scheduled and about to run, or runs already, held by its caller: takes a reference to it, so
+// that it can be read after the poll, which may free it. Null, and nothing taken: the waker table is not
+// known yet.
+enum class HeldTask { kScheduled, kRunning };
+WakerTable* hold_task(const PollFunction& function, void* header, HeldTask state);
 void let_go_of_task(const WakerTable& table, void* header);
 
 // A leaf's last waker is about to be dropped, not woken: tells readers what is left to wake its task.

@@ -16,7 +16,7 @@ using segment::TaskState;
 // Null: nested too deeply to be recorded.
 Frame* begin_poll(const HookGuard& guard, void* header, uint32_t poller, uintptr_t root) {
   Frame* frame = push_poll(guard, reinterpret_cast<uint64_t>(header), static_cast<uint16_t>(poller), root);
-  if (frame != nullptr) frame->held = hold_task(g_tables.polls[poller], header);
+  if (frame != nullptr) frame->held = hold_task(g_tables.polls[poller], header, HeldTask::kScheduled);
   return frame;
 }
 
@@ -99,7 +99,7 @@ Words asynctrace_shutdown_hook(void* header, uint32_t number) {
   const uint64_t id = task_entry(task).id.load(std::memory_order_acquire);
   const PollFunction* poll = poll_function_of(task, id, address);
   if (poll == nullptr) return original(header);
-  const WakerTable* held = hold_task(*poll, header);
+  const WakerTable* held = hold_task(*poll, header, HeldTask::kScheduled);
   const Words result = original(header);
   if ((load_task_state(address) & layout_of(*held).ended) != 0) {
     if (const HookGuard guard(current_thread()); guard) end_task(guard, task, id);

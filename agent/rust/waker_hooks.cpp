@@ -82,9 +82,13 @@ bool find_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) 
   if (task_waker) {
     // A task's waker that is cloned while another task runs is a notifier's copy.
     if (frame == nullptr || frame->header != cloned.data) return false;
-    std::atomic<uint16_t>& known = g_tables.polls[frame->poller].waker_table;
-    if (known.load(std::memory_order_relaxed) == kNoTable)
-      known.store(cloned.table, std::memory_order_relaxed);
+    PollFunction& poll = g_tables.polls[frame->poller];
+    if (poll.waker_table.load(std::memory_order_relaxed) == kNoTable) {
+      poll.waker_table.store(cloned.table, std::memory_order_relaxed);
+      // Else nobody would see it end in this poll.
+      if (frame->held == nullptr)
+        frame->held = hold_task(poll, reinterpret_cast<void*>(frame->header), HeldTask::kRunning);
+    }
   }
   if (frame != nullptr) {
     // Reading the clock costs as much as all the rest. A task's own leaf does without: what counts is when

@@ -17,12 +17,12 @@ second_rustc() {
 build_targets() {
   local toolchain=$2 rustc=$3 profile=$4 targets package
   targets=$(realpath -m "$1")/targets
-  package=$targets/tokio
+  package=$targets/${targets_package:-tokio}
   shift 4
   # The package is built through links, so that the lock file, which depends on the crates installed here,
   # stays out of the source tree.
   mkdir -p "$package"
-  ln -sfn "$PWD"/test/targets/tokio/{Cargo.toml,src} "$package"
+  ln -sfn "$PWD/test/targets/${package##*/}"/{Cargo.toml,src} "$package"
   cat >"$targets/cargo.toml" <<END
 [source.crates-io]
 replace-with = "debian"
@@ -35,6 +35,17 @@ END
     RUSTC=$rustc CARGO_TARGET_DIR=$targets/$toolchain /usr/bin/cargo build --quiet --offline \
       --config "$targets/cargo.toml" --profile "$profile" "$@"
   )
+}
+
+# build_two_tokios DIR
+# After the others: a program with two versions of tokio, of which one is Debian's under another number.
+build_two_tokios() {
+  local old=$1/targets/tokio_old
+  rm -rf "$old"
+  mkdir -p "$old"
+  cp -r /usr/share/cargo/registry/tokio-1.*/{Cargo.toml,build.rs,src} "$old" &&
+    sed -i '0,/^version = .*/s//version = "1.0.99"/' "$old/Cargo.toml" &&
+    targets_package=two build_targets "$1" debian /usr/bin/rustc release
 }
 
 # build_variants DIR

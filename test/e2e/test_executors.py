@@ -74,3 +74,18 @@ def test_tasks_that_panic_or_are_cancelled_are_gone(tmp_path, when, runtime):
     # The one without a waker; none whose waker was forgotten.
     assert [task["leaves"] for task in dump["tasks"] if task["stuck"]] == [[]]
     assert [suspect["kind"] for suspect in dump["suspects"]] == ["no_waker"]
+
+
+def test_two_versions_of_tokio(tmp_path, quick):
+    if quick:
+        pytest.skip("--quick does not build a second tokio")
+    with traced(program("two_tokios"), segment_dir=tmp_path) as target:
+        expected = target.leaves()
+        dump = target.dump()
+    assert sum(expected.values()) == 8
+    assert not differences(expected, confirmed_places(dump))
+    alive = [task for task in dump["tasks"] if task["kind"] == "task"]
+    assert len(alive) == 8, "those that were aborted are gone, though somebody holds their handles"
+    joins = [leaf["waits_for"] for task in alive for leaf in task["leaves"] if leaf["kind"] == "JoinHandle"]
+    assert len(joins) == 2 and all(joins)
+    assert not dump["suspects"] and not dump["diagnostics"]
