@@ -69,6 +69,7 @@ struct Leaf {
   // the one that holds the lock.
   std::optional<uint64_t> waits_for_task;
   std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell
+  bool from_debug_info = false;          // found in the task's memory, not seen by the agent
 };
 
 using segment::RuntimeId;

@@ -1,169 +1,47 @@
 #include "cli/census/census.hpp"
 
 #include <algorithm>
-#include <map>
-#include <memory>
 
-#include "cli/census/dwarf_types.hpp"
-#include "cli/census/future_walker.hpp"
-#include "cli/census/locks.hpp"
-#include "cli/tree/names.hpp"
+#include "cli/census/hidden_leaves.hpp"
+#include "cli/census/lock_holders.hpp"
 
 namespace asynctrace {
 namespace {
 
-constexpr std::string_view kLockLeaves[] = {"Mutex lock", "RwLock read", "RwLock write", "Semaphore acquire",
-                                            "OnceCell"};
-
 constexpr std::string_view kProcessGone = "holder unknown: the process is gone";
 constexpr std::string_view kNoPermission = "holder unknown: the process's memory may not be read";
-constexpr std::string_view kNotFound = "holder unknown: the lock has not been found";
-constexpr std::string_view kSeveralLocks = "holder unknown: the task waits for several locks at once";
-constexpr std::string_view kRunning = "holder unsure: a task that is running may hold it";
-constexpr std::string_view kBlockOn = "holder unsure: the future of a block_on may hold it";
-constexpr std::string_view kNotFollowed = "holder unsure: a task that could not be followed may hold it";
-constexpr std::string_view kMoved = "holder unsure: it changed while it was read";
 
-struct LockLeaf {
-  uint64_t task;
-  std::vector<uint32_t> stacks;  // into Snapshot::stacks
-};
-
-std::vector<LockLeaf> lock_leaves(const Report& report) {
-  std::vector<LockLeaf> found;
+// The module of the tasks' code; where a program has several, that of its first task.
+const Module* module_of(const Report& report, const Snapshot& snapshot) {
   for (const ReportTask& task : report.tasks) {
-    LockLeaf leaf{task.task->id, {}};
-    for (const ReportLeaf& place : task.leaves) {
-      if (!place.shown || !place.stack) continue;
-      const ReportStack& stack = report.stacks[*place.stack];
-      if (std::ranges::find(kLockLeaves, stack.kind.text) == std::end(kLockLeaves)) continue;
-      leaf.stacks.push_back(stack.source);
-    }
-    if (!leaf.stacks.empty() && task.task->runtime == RuntimeId::kTokio) found.push_back(std::move(leaf));
+    const uint64_t address = task.task->poll_function;
+    const auto found = std::ranges::find_if(snapshot.modules, [&](const Module& module) {
+      return address >= module.start && address < module.end;
+    });
+    if (address != 0 && found != snapshot.modules.end()) return &*found;
   }
-  return found;
-}
-
-// One look at all tasks.
-class Look {
- public:
-  Look(const Report& report, DwarfTypes& types, const Memory& memory)
-      : types_(types), walker_(types, memory) {
-    walker_.collect(guard_types());
-    for (const ReportTask& task : report.tasks) add(task, report, memory);
-  }
-
-  LockTable::Answer holder(uint64_t task) const {
-    std::vector<LockWait> waits;
-    std::ranges::copy_if(table_.waits(), std::back_inserter(waits),
-                         [&](const LockWait& wait) { return wait.task == task; });
-    if (!knows_a_type_) return {{}, kNeedsDebugInfo};
-    if (waits.empty()) return {{}, hidden_ == kRunning ? kMoved : kNotFound};
-    if (waits.size() > 1) return {{}, kSeveralLocks};
-    const LockTable::Answer answer = table_.holder(waits.front());
-    return answer.task && !hidden_.empty() ? LockTable::Answer{{}, hidden_} : answer;
-  }
-
- private:
-  void add(const ReportTask& task, const Report& report, const Memory& memory) {
-    if (task.kind == ReportTaskKind::kWorker) return;
-    if (task.kind == ReportTaskKind::kBlockOn) {
-      if (task.task->state == TaskState::kRunning) hidden_ = kRunning;
-      if (may_hold(task, report)) hidden_ = kBlockOn;
-      return;
-    }
-    const bool is_tokio = task.task->runtime == RuntimeId::kTokio;
-    const TypeId cell = is_tokio ? types_.task_cell(task.task->poll_function) : kNoType;
-    knows_a_type_ |= cell != kNoType;
-    if (is_running(cell, task.task->address, memory)) {
-      hidden_ = kRunning;
-      return;
-    }
-    const std::vector<FutureNode> nodes = walker_.walk_task(cell, task.task->address);
-    if (walker_.incomplete()) hidden_ = kNotFollowed;
-    table_.add_task(task.task->id, nodes, walker_, types_, memory);
-  }
-
-  // By tokio's own word, which may have changed since the snapshot: the lowest bit says that it is being
-  // polled.
-  bool is_running(TypeId cell, uint64_t address, const Memory& memory) {
-    const Member* header = walker_.member(cell, "header");
-    const Member* state = header == nullptr ? nullptr : walker_.member(header->type, "state");
-    if (state == nullptr) return false;
-    return (memory.number(address + header->offset + state->offset).value_or(0) & 1) != 0;
-  }
-
-  // Where the future of a block_on lies is not known, but its type tells what it can keep at its awaits.
-  bool may_hold(const ReportTask& task, const Report& report) {
-    bool knows_body = false;
-    for (const ReportLeaf& leaf : task.leaves) {
-      if (!leaf.stack) return true;
-      for (const uint32_t index : report.stacks[*leaf.stack].frames) {
-        const Frame& frame = report.symbols->frames()[report.frames[index].source];
-        if (!is_async_body(frame.debug_name)) continue;
-        const TypeId body = types_.environment_of(frame.raw);
-        if (body == kNoType || walker_.may_keep_at(body, frame.line)) return true;
-        knows_body = true;
-      }
-    }
-    return !knows_body;
-  }
-
-  DwarfTypes& types_;
-  FutureWalker walker_;
-  LockTable table_;
-  bool knows_a_type_ = false;
-  std::string_view hidden_;  // why a guard may have been overlooked
-};
-
-const Module* module_of(uint64_t address, const Snapshot& snapshot) {
-  const auto found = std::ranges::find_if(snapshot.modules, [&](const Module& module) {
-    return address >= module.start && address < module.end;
-  });
-  return found == snapshot.modules.end() ? nullptr : &*found;
-}
-
-std::map<uint64_t, LockTable::Answer> find_holders(const std::vector<LockLeaf>& leaves, const Report& report,
-                                                   pid_t pid) {
-  std::map<uint64_t, LockTable::Answer> answers;
-  const auto all = [&](std::string_view reason) {
-    for (const LockLeaf& leaf : leaves) answers[leaf.task] = {{}, reason};
-    return answers;
-  };
-  if (pid == 0) return all(kProcessGone);
-  const auto polled = std::ranges::find_if(
-      report.tasks, [](const ReportTask& task) { return task.task->poll_function != 0; });
-  const Module* module =
-      polled == report.tasks.end() ? nullptr : module_of(polled->task->poll_function, *report.snapshot);
-  const auto types = module == nullptr ? nullptr : DwarfTypes::open(*module);
-  if (!types) return all(kNeedsDebugInfo);
-  const ProcessMemory memory(pid);
-  if (!memory.number(polled->task->poll_function)) return all(kNoPermission);
-  const Look first(report, *types, memory);
-  const Look second(report, *types, memory);
-  for (const LockLeaf& leaf : leaves) {
-    const LockTable::Answer answer = first.holder(leaf.task);
-    answers[leaf.task] = answer == second.holder(leaf.task) ? answer : LockTable::Answer{{}, kMoved};
-  }
-  return answers;
+  return nullptr;
 }
 
 }  // namespace
 
-bool take_census(const Report& report, Snapshot& snapshot, pid_t pid) {
-  const std::vector<LockLeaf> leaves = lock_leaves(report);
-  if (leaves.empty()) return false;
-  const auto answers = find_holders(leaves, report, pid);
-  for (const LockLeaf& locked : leaves) {
-    const auto task = std::ranges::find(snapshot.tasks, locked.task, &Task::id);
-    for (Leaf& leaf : task->leaves) {
-      if (!leaf.stack || std::ranges::find(locked.stacks, *leaf.stack) == locked.stacks.end()) continue;
-      const LockTable::Answer& answer = answers.at(locked.task);
-      leaf.waits_for_task = answer.task;
-      leaf.holder_unknown = answer.reason;
-    }
-  }
-  return true;
+bool take_census(const Report& report, Snapshot& snapshot, Symbolizer& symbols, pid_t pid) {
+  const std::vector<LockLeaf> locks = lock_leaves(report);
+  const auto hidden = tasks_with_hidden_leaves(report);
+  if (locks.empty() && hidden.empty()) return false;
+  const auto give_up = [&](std::string_view reason) {
+    add_unknown_holders(locks, reason, snapshot);
+    return !locks.empty();
+  };
+  if (pid == 0) return give_up(kProcessGone);
+  const Module* module = module_of(report, snapshot);
+  const auto types = module == nullptr ? nullptr : DwarfTypes::open(*module);
+  if (!types) return give_up(kNeedsDebugInfo);
+  const ProcessMemory memory(pid);
+  if (!memory.number(module->start)) return give_up(kNoPermission);
+  if (!locks.empty()) add_holders(locks, report, *types, memory, snapshot);
+  const bool added = !hidden.empty() && add_hidden_leaves(hidden, report, *types, memory, snapshot, symbols);
+  return added || !locks.empty();
 }
 
 }  // namespace asynctrace

@@ -11,9 +11,9 @@
 
 namespace asynctrace {
 
-// Adds to the leaves of `snapshot` who holds the lock they wait for, or why that is not known. `report` is
-// that of `snapshot`, which it refers to. `pid`: the live process as we see it, 0: it is gone. True if
-// anything was added, so that the report has to be built anew.
-bool take_census(const Report& report, Snapshot& snapshot, pid_t pid);
+// Adds to `snapshot` leaves that the agent could not see, and to those that wait for a lock who holds it or
+// why that is not known. `report` is that of `snapshot`, `symbols` what both refer to. `pid`: the live
+// process as we see it, 0: it is gone. True if anything was added, so that the report has to be built anew.
+bool take_census(const Report& report, Snapshot& snapshot, Symbolizer& symbols, pid_t pid);
 
 }  // namespace asynctrace

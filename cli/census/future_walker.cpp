@@ -211,7 +211,8 @@ void FutureWalker::follow_future(TypeId id, uint64_t address, int depth, Nodes& 
   FutureNode node;
   node.type = id;
   node.address = address;
-  node.frame.function = fmt::format("<{} as core::future::future::Future>::poll", type.name);
+  node.frame.function =
+      fmt::format("<{} as core::future::future::Future>::poll", without_generics(type.name));
   collect_kept(id, address, 0);
   const auto inner =
       std::ranges::count_if(type.members, [&](const Member& member) { return holds_future(member.type); });
@@ -281,7 +282,8 @@ void FutureWalker::follow_unordered(TypeId id, uint64_t address, int depth, Node
   FutureNode node;
   node.type = id;
   node.address = address;
-  node.frame.function = fmt::format("<{} as futures_core::stream::Stream>::poll_next", types_.type(id).name);
+  node.frame.function =
+      fmt::format("<{} as futures_core::stream::Stream>::poll_next", without_generics(types_.type(id).name));
   // AtomicPtr<T> is a word; its first pointer by value tells T.
   TypeId word = head == nullptr ? kNoType : head->type;
   for (int i = 0; i < kMaxTypeDepth && !types_.type(word).is_pointer && !types_.type(word).members.empty();

@@ -50,7 +50,7 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   result->report = build_report(result->snapshot, *result->symbols, options.report);
   const pid_t pid = process.life == Life::kRunning ? process.pid : 0;
-  if (take_census(result->report, result->snapshot, pid))
+  if (take_census(result->report, result->snapshot, *result->symbols, pid))
     result->report = build_report(result->snapshot, *result->symbols, options.report);
   return result;
 }

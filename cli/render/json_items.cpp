@@ -82,6 +82,13 @@ std::string_view name(TaskState state) {
   }
 }
 
+bool any_from_debug_info(const Report& report) {
+  return std::ranges::any_of(report.tasks, [](const ReportTask& task) {
+    return std::ranges::any_of(
+        task.leaves, [](const ReportLeaf& leaf) { return leaf.reason == LeafReason::kFromDebugInfo; });
+  });
+}
+
 std::string kind_members(const LeafKind& kind) {
   return fmt::format(R"("kind":{},"class":"{}")", text(kind.text).dump(), asynctrace::name(kind.leaf_class));
 }
@@ -119,7 +126,7 @@ std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const
           {"captured_at", time_or_null(snapshot.captured_realtime_ns).dump()},
           {"capture_ms", fmt::format("{}", (snapshot.capture_ns + 999'999) / 1'000'000)},
           {"reason", Json(options.reason).dump()},
-          {"source", Json("agent").dump()},
+          {"source", Json(any_from_debug_info(report_) ? "both" : "agent").dump()},
           {"durations_at_least", Json(snapshot.durations_at_least).dump()},
           {"process", process.dump()},
           {"crash", crash()}};
@@ -231,10 +238,11 @@ std::string JsonItems::task(const ReportTask& task) const {
     if (line.back() == '}') line += ',';
     fmt::format_to(
         std::back_inserter(line),
-        R"({{{},"waiting_ns":{},"waits_for":{},"resource":null,"confirmed":{},"stack":{},"reason":{}}})",
+        R"({{{},"waiting_ns":{},"waits_for":{},"resource":null,"confirmed":{},"stack":{},"reason":{}{}}})",
         leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, leaf.waiting_ns,
         leaf.waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.waits_for_task) : std::string(kNull),
-        leaf.confirmed, number_or_null(leaf.stack), reason(leaf));
+        leaf.confirmed, number_or_null(leaf.stack), reason(leaf),
+        leaf.reason == LeafReason::kFromDebugInfo ? R"(,"source":"census")" : "");
   }
   return line + "]}";
 }

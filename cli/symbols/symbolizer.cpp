@@ -86,6 +86,12 @@ std::span<const uint32_t> Symbolizer::resolve_return_address(uint64_t pc) {
   return entry->second;
 }
 
+void Symbolizer::define(uint64_t address, std::vector<Frame> frames) {
+  std::vector<uint32_t>& indexes = impl_->return_addresses[address];
+  indexes.clear();
+  for (Frame& frame : frames) indexes.push_back(impl_->add(std::move(frame)));
+}
+
 uint32_t Symbolizer::resolve_function(uint64_t address) {
   const auto [entry, added] = impl_->functions.try_emplace(address);
   if (added) entry->second = impl_->add(std::move(impl_->resolve(address, address, Lookup::kEntry).front()));

@@ -50,6 +50,8 @@ class Symbolizer final : public FrameSource {
   const std::vector<Frame>& frames() const override;
   ModuleStatus status(uint32_t index) const override;
   bool touched(uint32_t index) const override;
+  // Gives frames, innermost first, to an address that is in no module: what resolve_return_address() answers.
+  void define(uint64_t address, std::vector<Frame> frames);
   // All that was worked out of module `index`, to be packed.
   const ModuleSymbols& symbols(uint32_t index) const;
 

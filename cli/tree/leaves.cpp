@@ -54,6 +54,7 @@ LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& l
     const bool apart = task.kind == TaskKind::kWaker && stacks.has_children_apart(*leaf.stack);
     return apart ? LeafReason::kChildrenApart : LeafReason::kChildrenHidden;
   }
+  if (source.from_debug_info) return LeafReason::kFromDebugInfo;
   if (!source.exact_end) return LeafReason::kNoExactEnd;
   const Stack& raw = report.snapshot->stacks[stack.source];
   if (raw.incomplete || raw.truncated) return LeafReason::kStackIncomplete;
@@ -83,6 +84,7 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kChildrenShown: return "its children are leaves of this task";
     case LeafReason::kChildrenApart: return "its children are listed on their own";
     case LeafReason::kWakerAlone: return "known by its waker alone: the task may have ended";
+    case LeafReason::kFromDebugInfo: return "from debug info: the agent did not see it";
     case LeafReason::kExecutor: return "the executor waits for work here, not the task";
   }
   return "";

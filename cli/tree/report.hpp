@@ -56,8 +56,9 @@ enum class LeafReason : uint8_t {
   kExecutor,         // the executor's wait for work, on the stack of a block_on
   kChildrenApart,    // a combinator whose children are known by their own wakers
   kWakerAlone,       // of a task that is known by its wakers alone
+  kFromDebugInfo,    // found in the task's memory, not seen by the agent
 };
-inline constexpr LeafReason kLastLeafReason = LeafReason::kWakerAlone;
+inline constexpr LeafReason kLastLeafReason = LeafReason::kFromDebugInfo;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {

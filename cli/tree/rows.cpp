@@ -19,6 +19,7 @@ std::string_view mark(LeafReason reason) {
     case LeafReason::kStackIncomplete: return " (stack incomplete)";
     case LeafReason::kNoExactEnd: return " (may have ended)";
     case LeafReason::kChildrenHidden: return " (children not observable)";
+    case LeafReason::kFromDebugInfo: return " [from debug info]";
     default: return "";
   }
 }
@@ -58,6 +59,7 @@ std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
   }
   // A hand-written future is its own leaf: its name would only be repeated.
   if (!kind.known && names_itself && mark(key.reason).empty()) return nodes;
+  if (!kind.known && names_itself && key.reason == LeafReason::kFromDebugInfo) nodes.pop_back();
   std::string text = kind.text;
   if (key.joins != 0) text += fmt::format("{} task {}", key.is_held ? ", held by" : " of", key.joins);
   text += mark(key.reason);

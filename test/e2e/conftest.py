@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -136,6 +137,16 @@ def user_place(dump, stack):
 def tasks(dump):
     """The program's tasks, without the runtime's own worker loops and blocking closures."""
     return [task for task in dump["tasks"] if task["kind"] in ("task", "block_on")]
+
+
+def settled(target):
+    """A dump between two polls: a task says that it is stuck a moment before its poll has returned."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        dump = target.dump()
+        if all(task["state"] == "waiting" for task in tasks(dump)):
+            return dump
+    pytest.fail("some task never stops running")
 
 
 def confirmed_places(dump):

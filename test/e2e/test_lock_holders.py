@@ -1,10 +1,9 @@
 """Who holds the lock that a task waits for, told by the guards in the tasks' memory; and where nobody is named."""
 
-import time
 from collections import Counter
 
 import pytest
-from conftest import PATIENCE, asynctrace, program, tasks, traced, user_place
+from conftest import asynctrace, program, settled, tasks, traced, user_place
 
 LOCKS = ("Mutex lock", "RwLock read", "RwLock write", "Semaphore acquire")
 # Scenario and how many tasks wait for each other in a circle.
@@ -13,16 +12,6 @@ UNSURE = {
     "dropped_guard": "holder unsure: the future of a block_on may hold it",
     "semaphores": "holder unsure: a semaphore does not tell how many permits it had",
 }
-
-
-def settled(target):
-    """A dump between two polls: a task says that it is stuck a moment before its poll has returned."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        dump = target.dump()
-        if all(task["state"] == "waiting" for task in tasks(dump)):
-            return dump
-    pytest.fail("some task never stops running")
 
 
 def lock_leaves(dump):

@@ -5,6 +5,7 @@
 #[path = "../hangs_locks.rs"]
 mod locks;
 
+use futures::stream::{FuturesUnordered, StreamExt};
 use std::future::Future;
 use std::io::BufRead;
 use std::pin::Pin;
@@ -38,6 +39,17 @@ impl Future for Forgetful {
 async fn forget() {
     leaf_below(&["Forgetful"]);
     Forgetful.await;
+}
+
+async fn forget_all() {
+    let mut group: FuturesUnordered<_> = (0..2).map(|_| Forgetful).collect();
+    leaf_below(&["Forgetful"]);
+    group.next().await;
+}
+
+async fn forgetful_group() {
+    spawn(1, forget_all());
+    idle().await;
 }
 
 async fn join(task: JoinHandle<()>) {
@@ -229,6 +241,7 @@ fn main() {
     let reports_itself = scenario == "blocked";
     let future: Pin<Box<dyn Future<Output = ()>>> = match scenario.as_str() {
         "lost_wake" => Box::pin(expect(1, lost_wake())),
+        "forgetful_group" => Box::pin(expect(1, forgetful_group())),
         "never_sent" => Box::pin(expect(1, never_sent())),
         "join_cycle" => Box::pin(expect(1, join_cycle())),
         "mutex_deadlock" => Box::pin(expect(1, mutex_deadlock())),
