@@ -41,11 +41,13 @@ END
 # After the others: a program with two versions of tokio, of which one is Debian's under another number.
 build_two_tokios() {
   local old=$1/targets/tokio_old
-  rm -rf "$old"
-  mkdir -p "$old"
-  cp -r /usr/share/cargo/registry/tokio-1.*/{Cargo.toml,build.rs,src} "$old" &&
-    sed -i '0,/^version = .*/s//version = "1.0.99"/' "$old/Cargo.toml" &&
-    targets_package=two build_targets "$1" debian /usr/bin/rustc release
+  if [[ ! -d $old ]]; then
+    mkdir -p "$old.new"
+    cp -r /usr/share/cargo/registry/tokio-1.*/{Cargo.toml,build.rs,src} "$old.new" &&
+      sed -i '0,/^version = .*/s//version = "1.0.99"/' "$old.new/Cargo.toml" &&
+      mv "$old.new" "$old" || return
+  fi
+  targets_package=two build_targets "$1" debian /usr/bin/rustc release
 }
 
 # build_variants DIR
