@@ -32,7 +32,7 @@ void native_leave(asynctrace_frame* frame) {
 
 const asynctrace_frame* native_active_frame() {
   const ThreadContext* context = current_thread();
-  return context != nullptr ? innermost_root(*context) : nullptr;
+  return context != nullptr ? context->boundary : nullptr;
 }
 
 void native_trace_enter(asynctrace_collector* collector) {

@@ -120,7 +120,7 @@ ASYNCTRACE_INLINE_ void asynctrace_trace_leave(struct asynctrace_collector *coll
   if (__builtin_expect(collector->hooks != NULL, 0)) collector->hooks->trace_leave(collector);
 }
 
-/* The innermost boundary of this thread; NULL: none. */
+/* The innermost boundary of this thread, of any kind; NULL: none. */
 ASYNCTRACE_INLINE_ const struct asynctrace_frame *asynctrace_active_frame(void) {
   const struct asynctrace_hooks *hooks = asynctrace_hooks_since_(1);
   return hooks != NULL ? hooks->active_frame() : NULL;

@@ -1,0 +1,13 @@
+// asynctrace.hpp: the native API in C++20. Nothing to link; without an agent every call is one load and one
+// predicted branch (see asynctrace.h, whose functions may be mixed with these).
+//
+//   asynctrace/trace.hpp      events of a runtime, boundaries, Trace::capture and trace_leaf()
+//   asynctrace/tree.hpp       traces as a tree, as text
+//   asynctrace/coroutine.hpp  who awaits whom, for coroutines
+//   asynctrace/dump.hpp       traces of all tasks of a runtime, by polling them
+#pragma once
+
+#include "asynctrace/coroutine.hpp"
+#include "asynctrace/dump.hpp"
+#include "asynctrace/trace.hpp"
+#include "asynctrace/tree.hpp"

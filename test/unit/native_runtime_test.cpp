@@ -1,0 +1,189 @@
+// Traces of all tasks of a runtime, with the agent loaded: the cases of tokio's tests of its task dumps.
+#include "test/targets/native/single_thread.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <climits>
+#include <thread>
+
+namespace native {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+Task<> c() {
+  co_await Sleep(1h);
+}
+Task<> b() {
+  co_await c();
+}
+Task<> a() {
+  co_await b();
+}
+
+std::string names(const asynctrace::Trace::Backtrace& backtrace) {
+  std::string result;
+  for (auto pc = backtrace.rbegin(); pc != backtrace.rend(); ++pc) {
+    const std::string name = asynctrace::symbol_name(*pc);
+    // Of gcc's "a(native::a()::_ZN..Frame*) [clone .actor]" the name.
+    const size_t end = name.find('(', name.starts_with("native::(anonymous namespace)") ? 29 : 0);
+    result += (result.empty() ? "" : " > ") + name.substr(0, end);
+  }
+  return result;
+}
+
+size_t index_of(const std::string& text, std::string_view part) {
+  return text.find(part);
+}
+
+TEST(NativeRuntime, EachTraceHoldsTheWholeChainAndTheLeaf) {
+  SingleThread runtime;
+  for (const char* name : {"1", "2", "3"}) runtime.spawn(a(), name);
+  ASSERT_TRUE(runtime.turn());
+  const auto traces = runtime.trace();
+  ASSERT_THAT(traces, SizeIs(3));
+  for (const auto& [id, trace] : traces) {
+    ASSERT_THAT(trace.backtraces(), SizeIs(1)) << id;
+    const std::string chain = names(trace.backtraces()[0]);
+    const size_t at_a = index_of(chain, "::a"), at_b = index_of(chain, "::b"), at_c = index_of(chain, "::c");
+    EXPECT_NE(at_c, std::string::npos) << chain;
+    EXPECT_LT(at_a, at_b) << chain;
+    EXPECT_LT(at_b, at_c) << chain;
+    EXPECT_THAT(chain, HasSubstr("poll"));
+  }
+  EXPECT_EQ(runtime.deferred_wakes, 3u);
+}
+
+TEST(NativeRuntime, TasksThatWereNeverPolledAreTracedAndGoOn) {
+  SingleThread runtime;
+  runtime.spawn(a(), "new");
+  const auto traces = runtime.trace();
+  ASSERT_THAT(traces, SizeIs(1));
+  EXPECT_THAT(traces[0].second.backtraces(), SizeIs(1));
+  EXPECT_TRUE(runtime.turn());
+  EXPECT_EQ(runtime.trace().size(), 1u);
+}
+
+Task<> at_once(bool& done) {
+  done = true;
+  co_return;
+}
+
+TEST(NativeRuntime, ATaskMayEndDuringItsTrace) {
+  SingleThread runtime;
+  bool done = false;
+  Job* job = runtime.spawn(at_once(done), "short");
+  const auto traces = runtime.trace();
+  ASSERT_THAT(traces, SizeIs(1));
+  EXPECT_THAT(traces[0].second.backtraces(), IsEmpty());
+  EXPECT_TRUE(done && job->ended);
+  EXPECT_EQ(job->polls_after_end, 0);
+  EXPECT_FALSE(runtime.turn()) << "its deferred wake-up finds nothing to do";
+}
+
+Task<> receive(Channel<int>& channel, int& sum) {
+  for (;;) {
+    const int value = co_await channel.receive();
+    if (value == 0) co_return;
+    sum += value;
+  }
+}
+
+TEST(NativeRuntime, NothingIsLostInManyDumps) {
+  SingleThread runtime;
+  Channel<int> channel;
+  int sum = 0, sent = 0;
+  Job* job = runtime.spawn(receive(channel, sum), "receiver");
+  constexpr int kDumps = 10'000;
+  for (int i = 1; i <= kDumps; i++) {
+    if (i % 3 == 0) channel.send(1), sent++;
+    const size_t traces = runtime.trace().size();
+    EXPECT_EQ(traces, 1u);
+    if (i % 2 == 0) runtime.turn();
+  }
+  runtime.turn();
+  EXPECT_EQ(sum, sent);
+  EXPECT_EQ(runtime.deferred_wakes, size_t{kDumps});
+  EXPECT_EQ(job->polls_after_end, 0);
+  channel.send(0);
+  EXPECT_FALSE(runtime.turn());
+}
+
+// Woken by another thread.
+class Signal : public Leaf {
+ public:
+  explicit Signal(std::atomic<Job*>& waiter, std::atomic<int>& count, int goal)
+      : Leaf("signal", ASYNCTRACE_SIGNAL), waiter_(waiter), count_(count), goal_(goal) {}
+  void await_resume() const {}
+
+ private:
+  bool ready() override { return count_ >= goal_; }
+  void arm(Job* job) override { waiter_ = job; }
+  std::atomic<Job*>& waiter_;
+  std::atomic<int>& count_;
+  int goal_;
+};
+
+Task<> wait_for_signals(std::atomic<Job*>& waiter, std::atomic<int>& count, int goal) {
+  co_await Signal(waiter, count, goal);
+}
+
+TEST(NativeRuntime, ATaskNotifiedFromOutsideDuringManyDumps) {
+  SingleThread runtime;
+  std::atomic<Job*> waiter{nullptr};
+  std::atomic<int> count{0};
+  constexpr int kDumps = 10'000;
+  runtime.spawn(wait_for_signals(waiter, count, INT_MAX), "waiter");
+  runtime.turn();
+  std::atomic<bool> over{false};
+  std::thread outside([&] {
+    while (!over) count++, runtime.wake_from_outside(waiter);
+  });
+  for (int i = 0; i < kDumps; i++) EXPECT_LE(runtime.trace().size(), 1u);
+  over = true;
+  outside.join();
+  count = INT_MAX;
+  runtime.wake_from_outside(waiter);
+  EXPECT_FALSE(runtime.turn()) << "the last wake-up arrived";
+}
+
+Task<> read_one(int fd, char& byte) {
+  byte = (co_await Read(fd)).value_or('?');
+}
+Task<> sleep_then(Channel<int>& channel) {
+  co_await Sleep(1ms);
+  channel.send(3);
+  channel.send(0);
+}
+
+TEST(NativeRuntime, TimersSocketsAndChannelsWorkBetweenDumps) {
+  SingleThread runtime;
+  int pipes[2];
+  ASSERT_EQ(pipe2(pipes, O_NONBLOCK), 0);
+  char byte = 0;
+  Channel<int> channel;
+  int sum = 0;
+  runtime.spawn(read_one(pipes[0], byte), "reader");
+  runtime.spawn(receive(channel, sum), "receiver");
+  runtime.spawn(sleep_then(channel), "sleeper");
+  bool written = false;
+  while (runtime.turn(1ms)) {
+    runtime.trace();
+    if (!std::exchange(written, true)) {
+      EXPECT_EQ(write(pipes[1], "x", 1), 1);
+    }
+  }
+  EXPECT_EQ(byte, 'x');
+  EXPECT_EQ(sum, 3);
+  close(pipes[0]);
+  close(pipes[1]);
+}
+
+}  // namespace
+}  // namespace native
