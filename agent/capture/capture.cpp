@@ -152,7 +152,9 @@ void record_checks(std::span<const WalkedFrame> frames, const Request& request, 
 // frame lies at a fixed distance from sp or rbp.
 void record_no_frames(const Request& request, Recording& out) {
   const FrameRule rule = frame_rule(request.return_address);
-  out.memoizable = rule.base != FrameRule::Base::kOther;
+  const LoadedModule* module = find_module(request.return_address - 1);
+  // No stack of its own tells when its module has gone.
+  out.memoizable = rule.base != FrameRule::Base::kOther && module != nullptr && !module->late;
   const uint64_t fp = word_at(request.caller_sp, kLiveFramePointerAt);
   if (rule.base == FrameRule::Base::kFramePointer)
     out.frame_pointers[out.fp_count++] = {kLiveFramePointerAt, static_cast<int32_t>(fp - request.caller_sp)};

@@ -92,6 +92,7 @@ void leaf_ended(uint64_t token) {
 }  // namespace
 
 void begin_native_poll(asynctrace_frame* boundary) {
+  boundary->reserved = 0;
   const HookGuard guard(current_thread());
   if (!guard) return;
   const uint64_t header = address_of(boundary->subject);

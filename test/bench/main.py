@@ -11,11 +11,13 @@ from measure import Bench
 from capture import capture, threads
 from dump import dump
 from memory import memory
+from native import native
 from programs import build, echo, pingpong, start
 
 BENCHMARKS = {
     "capture": capture,
     "threads": threads,
+    "native": native,
     "pingpong": pingpong,
     "echo": echo,
     "memory": memory,

@@ -81,7 +81,8 @@ TEST(NativeTrace, NestedRootsStopAtTheInnermost) {
   auto outer = Trace::root([&] { return inner() + recurse(0); });
   const auto captured = Trace::capture([&] { return outer(); });
   ASSERT_THAT(captured.trace.backtraces(), SizeIs(2));
-  EXPECT_THAT(names(captured.trace.backtraces()[0]), ElementsAre("one", "hit_leaf")) << "one is called by inner";
+  EXPECT_THAT(names(captured.trace.backtraces()[0]), ElementsAre("one", "hit_leaf"))
+      << "one is called by inner";
   EXPECT_THAT(names(captured.trace.backtraces()[1]).back(), "hit_leaf");
   EXPECT_THAT(names(captured.trace.backtraces()[1]), testing::Contains("recurse"));
 }
@@ -112,7 +113,8 @@ TEST(NativeTrace, ExceptionsRestoreRootsAndCollectors) {
   ASSERT_THAT(captured.trace.backtraces(), SizeIs(1));
   EXPECT_EQ(names(captured.trace.backtraces()[0]).back(), "hit_leaf");
   EXPECT_FALSE(is_tracing());
-  EXPECT_EQ(Context::try_with_current([](const Context& context) { return context.active_frame(); }), nullptr);
+  EXPECT_EQ(Context::try_with_current([](const Context& context) { return context.active_frame(); }),
+            nullptr);
 }
 
 TEST(NativeTrace, ACollectorIsNotCalledInsideItself) {

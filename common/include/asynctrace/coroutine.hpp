@@ -1,5 +1,5 @@
-// Who awaits whom, for C++20 coroutines: a resumed coroutine has none of its awaiters on its stack. A task type takes
-// part with three lines:
+// Who awaits whom, for C++20 coroutines: a resumed coroutine has none of its awaiters on its stack. A task
+// type takes part with three lines:
 //
 //   struct promise_type : asynctrace::TracedPromise { ... };          // 1
 //
@@ -10,8 +10,8 @@
 //     return handle;
 //   }
 //
-// Any await in such a coroutine is then a level of the traces of whatever it awaits, by its own line. A promise that
-// has an await_transform of its own returns trace_await(the awaitable) from it.
+// Any await in such a coroutine is then a level of the traces of whatever it awaits, by its own line. A
+// promise that has an await_transform of its own returns trace_await(the awaitable) from it.
 #pragma once
 
 #include <coroutine>
@@ -22,8 +22,8 @@
 
 namespace asynctrace {
 
-// The coroutine that awaits in this thread, for its awaiter to remember: a leaf that is polled later, from the
-// runtime, is traced there by Frame(ASYNCTRACE_AWAIT, it). Null: none, or none that is traced.
+// The coroutine that awaits in this thread, for its awaiter to remember: a leaf that is polled later, from
+// the runtime, is traced there by Frame(ASYNCTRACE_AWAIT, it). Null: none, or none that is traced.
 [[gnu::always_inline]] inline const asynctrace_coroutine* current_coroutine() {
   const asynctrace_frame* frame = asynctrace_active_frame();
   const bool awaits = frame != nullptr && frame->kind == ASYNCTRACE_AWAIT;
@@ -43,8 +43,8 @@ decltype(auto) get_awaiter(A&& awaitable) {
   }
 }
 
-// Wraps the awaiter of one co_await. Every call inside is inlined into the coroutine but suspend(), which stands for
-// it on the stack while the inner awaiter runs.
+// Wraps the awaiter of one co_await. Every call inside is inlined into the coroutine but suspend(), which
+// stands for it on the stack while the inner awaiter runs.
 template <typename Awaiter>
 class TracedAwaiter {
  public:
@@ -96,11 +96,9 @@ class TracedPromise {
     return trace_await(std::forward<A>(awaitable));
   }
 
-  // The coroutine that is just awaiting, on this thread, awaits this one. Call it in the await_suspend() of the task,
-  // or where a combinator starts it. It must outlive this one, as its handle must.
-  [[gnu::always_inline]] void awaited_by_current() {
-    coroutine_.awaited_by = current_coroutine();
-  }
+  // The coroutine that is just awaiting, on this thread, awaits this one. Call it in the await_suspend() of
+  // the task, or where a combinator starts it. It must outlive this one, as its handle must.
+  [[gnu::always_inline]] void awaited_by_current() { coroutine_.awaited_by = current_coroutine(); }
 
  protected:
   template <typename A>

@@ -14,8 +14,10 @@ namespace asynctrace {
 // What the algorithms need of a runtime. A Notified is a task that is due to be polled and is in no queue.
 template <typename R>
 concept TraceableRuntime = requires(R& runtime, typename R::Task& task, typename R::Notified& notified) {
-  { runtime.pop_local() } -> std::same_as<std::optional<typename R::Notified>>;     // of this worker's queue
-  { runtime.pop_injected() } -> std::same_as<std::optional<typename R::Notified>>;  // of what others have sent
+  { runtime.pop_local() } -> std::same_as<std::optional<typename R::Notified>>;  // of this worker's queue
+  {
+    runtime.pop_injected()
+    } -> std::same_as<std::optional<typename R::Notified>>;  // of what others have sent
   // Calls the function with every task that has not ended, its list being locked.
   runtime.for_each_owned([](typename R::Task&) {});
   // Makes it due to be polled; nothing if it is so already, runs or has ended.
@@ -26,14 +28,15 @@ concept TraceableRuntime = requires(R& runtime, typename R::Task& task, typename
 };
 
 template <TraceableRuntime R>
-using Traces = std::vector<std::pair<decltype(std::declval<R&>().id(std::declval<typename R::Notified&>())), Trace>>;
+using Traces =
+    std::vector<std::pair<decltype(std::declval<R&>().id(std::declval<typename R::Notified&>())), Trace>>;
 
 namespace detail {
 
 template <TraceableRuntime R>
 Traces<R> trace_owned(R& runtime, std::vector<typename R::Notified> notified) {
-  // Those taken from the queues are notified already. No poll happens in here: a task that ends wants to leave the
-  // list, which is locked.
+  // Those taken from the queues are notified already. No poll happens in here: a task that ends wants to
+  // leave the list, which is locked.
   runtime.for_each_owned([&](typename R::Task& task) {
     if (auto fresh = runtime.notify_for_tracing(task)) notified.push_back(std::move(*fresh));
   });

@@ -121,7 +121,8 @@ struct Captured;
 // The backtraces of all leaves that were hit.
 class Trace {
  public:
-  using Backtrace = std::vector<const void*>;  // return addresses, innermost first; none where there is no root
+  using Backtrace =
+      std::vector<const void*>;  // return addresses, innermost first; none where there is no root
 
   // Runs `f`, returns its result and the trace of every leaf hit inside. Empty without an agent.
   template <typename F>

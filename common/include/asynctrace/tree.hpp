@@ -1,5 +1,5 @@
-// A trace as a tree of function names, after tokio's trace::Tree: the same drawing, in an order that is always the
-// same. For use inside the program: reads symbol tables from files, allocates, is slow.
+// A trace as a tree of function names, after tokio's trace::Tree: the same drawing, in an order that is
+// always the same. For use inside the program: reads symbol tables from files, allocates, is slow.
 #pragma once
 
 #include <cxxabi.h>

@@ -1,5 +1,5 @@
-// coroutines: tasks of C++20 coroutines in a runtime of one thread, each stuck in a way that its LEAF line tells: the
-// lines where the coroutines await, outermost first. Ends with stdin.
+// coroutines: tasks of C++20 coroutines in a runtime of one thread, each stuck in a way that its LEAF line
+// tells: the lines where the coroutines await, outermost first. Ends with stdin.
 #include <sys/socket.h>
 
 #include <cstdio>
@@ -53,12 +53,16 @@ Task<> recursion() {
 }
 
 Task<> clerk() {
-  while (co_await at(g_clerk, g_orders.receive()) != 0) {
+  for (;;) {
+    const int order = co_await at(g_clerk, g_orders.receive());
+    if (order == 0) break;
   }
 }
 
 Task<> connection(int socket) {
-  while (co_await at(g_connection, Read(socket))) {
+  for (;;) {
+    const auto byte = co_await at(g_connection, Read(socket));
+    if (!byte) break;
   }
 }
 

@@ -1,5 +1,5 @@
-// A runtime in one thread: a queue of jobs, timers, sockets over epoll, channels, wake-ups from other threads. Each
-// job polls the leaf that it waits at, so that it may be polled at any time.
+// A runtime in one thread: a queue of jobs, timers, sockets over epoll, channels, wake-ups from other
+// threads. Each job polls the leaf that it waits at, so that it may be polled at any time.
 #pragma once
 
 #include <sys/epoll.h>
@@ -241,8 +241,9 @@ inline void SingleThread::wait(std::chrono::milliseconds patience) {
   auto now = Clock::now();
   if (!queue_.empty()) patience = {};
   if (!timers_.empty())
-    patience = std::min(patience, std::max(std::chrono::milliseconds(0), std::chrono::ceil<std::chrono::milliseconds>(
-                                                                             timers_.begin()->first - now)));
+    patience = std::min(patience,
+                        std::max(std::chrono::milliseconds(0),
+                                 std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first - now)));
   epoll_event events[16];
   const int count = epoll_wait(epoll_, events, 16, static_cast<int>(patience.count()));
   for (int i = 0; i < count; i++) {

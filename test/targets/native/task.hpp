@@ -1,5 +1,5 @@
-// Task<T>: a coroutine that starts when it is awaited and then resumes its awaiter by symmetric transfer. What makes
-// it known to asynctrace are the two lines marked so.
+// Task<T>: a coroutine that starts when it is awaited and then resumes its awaiter by symmetric transfer.
+// What makes it known to asynctrace are the two lines marked so.
 #pragma once
 
 #include <asynctrace.hpp>
