@@ -1,7 +1,16 @@
 """C++20 coroutines: the logical chain of each task, whatever is on the stack."""
 
+import os
+import pathlib
+import re
+import subprocess
+import textwrap
+import time
+
 import pytest
-from conftest import BUILD, asynctrace, traced
+from conftest import AGENT, BUILD, CLI, PATIENCE, ROOT, asynctrace, traced
+
+SYS_PAUSE = 34  # x86-64
 
 
 def native(name):
@@ -34,3 +43,35 @@ def test_every_task_shows_who_awaits_whom(tmp_path, build):
     assert tasks["clerk"]["woken_by"] is None or tasks["clerk"]["polls"] > 1
     assert "╼ shop::report() at " in text and "\n  └╼ shop::query(int) at " in text
     assert dump["lost"] == {"leaves": 0, "tasks": 0, "stacks": 0}
+
+
+def indented(text):
+    """Blocks of code."""
+    return [textwrap.dedent(block).strip("\n") + "\n" for block in re.findall(r"(?:^(?:    .*)?\n)+", text, re.MULTILINE)
+            if block.strip()]
+
+
+def test_the_program_of_the_readme(tmp_path):
+    """As it stands there, with the traces that stand below it."""
+    section = (ROOT / "README.md").read_text().split("## C and C++ runtimes")[1].split("\n## ")[0]
+    source, shown = indented(section)
+    (tmp_path / "shop.cpp").write_text(source)
+    flags = ["-std=c++20", "-g", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/common/include"]
+    subprocess.run(["g++", *flags, "shop.cpp", "-o", "shop"], cwd=tmp_path, check=True)
+    segments = tmp_path / "segments"
+    segments.mkdir(mode=0o700)
+    env = {**os.environ, "ASYNCTRACE_DIR": str(segments), "LD_PRELOAD": str(AGENT)}
+    process = subprocess.Popen([tmp_path / "shop"], env=env)
+    try:
+        waits = pathlib.Path(f"/proc/{process.pid}/syscall")
+        deadline = time.monotonic() + PATIENCE
+        while waits.read_text().split()[0] != str(SYS_PAUSE):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # Paths below the working directory are shown relative to it.
+        text = subprocess.run([CLI, "dump", str(process.pid)], env={**os.environ, "ASYNCTRACE_DIR": str(segments)},
+                              cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    finally:
+        process.kill()
+        process.wait()
+    assert [line for line in text.splitlines() if "╼" in line] == shown.splitlines()[1:]
