@@ -96,18 +96,21 @@ int run_command_line(int argc, char** argv) {
   DumpOptions dump_options;
   ExportOptions export_options;
   PackOptions pack_options;
+  DiffOptions diff_options;
   PsOptions ps_options;
   EnvOptions env_options;
   CLI::App& run = *app.add_subcommand("run", "Run a program with the agent");
   CLI::App& dump = *app.add_subcommand("dump", "Print what the tasks of a traced process wait for");
   CLI::App& exported = *app.add_subcommand("export", "Write what tasks wait for in a form for other tools");
   CLI::App& pack = *app.add_subcommand("pack", "Make a file that can be read anywhere, without the program");
+  CLI::App& diff = *app.add_subcommand("diff", "Compare what tasks wait for in two dumps");
   CLI::App& ps = *app.add_subcommand("ps", "List the traced processes of this user, alive and dead");
   CLI::App& env = *app.add_subcommand("env", "Print the environment that loads the agent without `run`");
   add_run(run, run_options);
   add_dump(dump, dump_options);
   add_export(exported, export_options);
   add_pack(pack, pack_options);
+  add_diff(diff, diff_options);
   add_ps(ps, ps_options);
   add_env(env, env_options);
 
@@ -141,6 +144,7 @@ int run_command_line(int argc, char** argv) {
                        : app.got_subcommand(&dump)     ? dump_command(dump_options)
                        : app.got_subcommand(&exported) ? export_command(export_options)
                        : app.got_subcommand(&pack)     ? pack_command(pack_options)
+                       : app.got_subcommand(&diff)     ? diff_command(diff_options)
                        : app.got_subcommand(&ps)       ? ps_command(ps_options)
                                                        : env_command(env_options);
   if (result) return *result;

@@ -10,6 +10,7 @@ Result<int> run_command(const RunOptions& options);
 Result<int> dump_command(const DumpOptions& options);
 Result<int> export_command(const ExportOptions& options);
 Result<int> pack_command(const PackOptions& options);
+Result<int> diff_command(const DiffOptions& options);
 Result<int> ps_command(const PsOptions& options);
 Result<int> env_command(const EnvOptions& options);
 

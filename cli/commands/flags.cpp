@@ -50,10 +50,7 @@ CLI::Option* add_repeatable(CLI::App& verb, const std::string& flag,
                            ->allow_extra_args(false));
 }
 
-void add_frames(CLI::App& verb, DumpForm& form) {
-  with_variable(add_choice<FrameView>(verb, "--frames", form.frames,
-                                      {{"user", FrameView::kUser}, {"all", FrameView::kAll}},
-                                      "Show the program's own frames, or every frame"));
+void add_sources(CLI::App& verb, DumpForm& form) {
   auto add_prefix = [&form](const std::string& text) {
     const size_t at = text.find('=');
     if (at == 0 || at == std::string::npos)
@@ -63,6 +60,13 @@ void add_frames(CLI::App& verb, DumpForm& form) {
   add_repeatable(verb, "--source-prefix", add_prefix,
                  "Sources that were built below OLD are below NEW; may be given several times")
       ->type_name("OLD=NEW");
+}
+
+void add_frames(CLI::App& verb, DumpForm& form) {
+  with_variable(add_choice<FrameView>(verb, "--frames", form.frames,
+                                      {{"user", FrameView::kUser}, {"all", FrameView::kAll}},
+                                      "Show the program's own frames, or every frame"));
+  add_sources(verb, form);
 }
 
 void add_symbols(CLI::App& verb, SymbolOptions& options) {

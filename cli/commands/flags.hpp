@@ -64,7 +64,8 @@ inline constexpr const char* kFollowHelp = "Trace child processes as well";
 inline constexpr const char* kOutputHelp =
     "Keep the segment file as FILE; %e is the program's name, %p its pid";
 
-// What is shown of a trace.
+// What is shown of a trace, and where its sources are.
+void add_sources(CLI::App& verb, DumpForm& form);
 void add_frames(CLI::App& verb, DumpForm& form);
 void add_form(CLI::App& verb, DumpForm& form);
 void add_symbols(CLI::App& verb, SymbolOptions& options);
@@ -74,6 +75,7 @@ void add_run(CLI::App& verb, RunOptions& options);
 void add_dump(CLI::App& verb, DumpOptions& options);
 void add_export(CLI::App& verb, ExportOptions& options);
 void add_pack(CLI::App& verb, PackOptions& options);
+void add_diff(CLI::App& verb, DiffOptions& options);
 void add_ps(CLI::App& verb, PsOptions& options);
 void add_env(CLI::App& verb, EnvOptions& options);
 

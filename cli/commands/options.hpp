@@ -65,6 +65,11 @@ struct PackOptions {
   SymbolOptions symbols;
 };
 
+struct DiffOptions {
+  std::string before, after;  // pids, segment files, dumps in JSON
+  DumpForm form;
+};
+
 struct PsOptions {
   bool prune = false;
   uint64_t keep = 0;  // newest dead ones that --prune leaves

@@ -55,8 +55,21 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   return result;
 }
 
+Result<OwnedReport> RepeatedReports::read(const TracedProcess& process, ReadingOptions options,
+                                          std::string reason) {
+  const auto known = earlier_.find(process.summary.pid);
+  if (known != earlier_.end()) options.report.earlier = &known->second;
+  auto report = read_report(process, options, std::move(reason));
+  if (report) earlier_[process.summary.pid] = remember((*report)->snapshot);
+  return report;
+}
+
 ReadingOptions report_options(const DumpForm& form) {
-  return {{form.frames, {form.source_prefixes, source_root()}}, form.symbols};
+  ReadingOptions options;
+  options.symbols = form.symbols;
+  options.report.frames = form.frames;
+  options.report.sources = {form.source_prefixes, source_root()};
+  return options;
 }
 
 }  // namespace asynctrace

@@ -1,6 +1,7 @@
 // ProcessReport: one process read and understood. Owns what its report refers to.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -8,6 +9,7 @@
 #include "cli/error.hpp"
 #include "cli/process/traced_process.hpp"
 #include "cli/symbols/symbolizer.hpp"
+#include "cli/tree/movement.hpp"
 #include "cli/tree/report.hpp"
 
 namespace asynctrace {
@@ -36,6 +38,15 @@ struct ReadingOptions {
 // "request" becomes "post-mortem" for a dead process.
 Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptions& options,
                                 std::string reason);
+
+// Reads processes again and again: each report tells what has not moved since the one before.
+class RepeatedReports {
+ public:
+  Result<OwnedReport> read(const TracedProcess& process, ReadingOptions options, std::string reason);
+
+ private:
+  std::map<uint32_t, EarlierDump> earlier_;  // by pid
+};
 
 // Reads the environment and the file system for the root of the sources.
 ReadingOptions report_options(const DumpForm& form);

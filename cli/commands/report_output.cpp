@@ -38,13 +38,13 @@ Result<void> write_all(int fd, std::string_view text, const std::string& name) {
   return {};
 }
 
-// Suspects first, then what waits inside, the longest first.
+// A crash first, then suspects, then what waits inside, the longest first.
 auto suspicion(const Report& report) {
   uint64_t longest = 0;
   for (const Group& group : report.groups) {
     if (group.group_class == GroupClass::kInside) longest = std::max(longest, group.waiting.max_ns);
   }
-  return std::tuple(!report.suspects.empty(), report.counts.inside > 0, longest);
+  return std::tuple(report.crash.has_value(), !report.suspects.empty(), report.counts.inside > 0, longest);
 }
 
 std::string render_text_report(const RunReport& run) {
@@ -136,7 +136,8 @@ Result<void> ReportOutput::write(const RunOutcome& outcome, const std::string& r
       static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - start_).count());
   std::vector<const ProcessReport*> processes;
   for (const OwnedReport& known : reports_) {
-    if (!run.ended_well && known->report.counts.total > 0) processes.push_back(known.get());
+    if (!run.ended_well && (known->report.counts.total > 0 || known->report.crash))
+      processes.push_back(known.get());
   }
   std::stable_sort(processes.begin(), processes.end(), [](const ProcessReport* a, const ProcessReport* b) {
     return suspicion(a->report) > suspicion(b->report);

@@ -75,6 +75,7 @@ class Run {
   ReportIn report_in_;
   DumpOutput dumps_;
   ReportOutput reports_;
+  RepeatedReports processes_;
   Supervisor supervisor_;
   bool timed_out_ = false;
 };
@@ -133,7 +134,7 @@ void Run::dump(const std::string& reason) {
   if (live.empty()) print_message("no tasks to show: " + why_nothing_to_dump());
   const bool said_by_report = reason == "timeout" && is_said_by_report();
   for (const TracedProcess& process : live) {
-    auto report = read_report(process, report_options(options_.form), reason);
+    auto report = processes_.read(process, report_options(options_.form), reason);
     if (!report) {
       print_error(report.error());
       continue;

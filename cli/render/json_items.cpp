@@ -129,6 +129,7 @@ std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const
           {"source", Json(any_from_debug_info(report_) ? "both" : "agent").dump()},
           {"durations_at_least", Json(snapshot.durations_at_least).dump()},
           {"process", process.dump()},
+          {"since_earlier_ns", number_or_null(report_.since_earlier_ns)},
           {"crash", crash()}};
 }
 
@@ -158,7 +159,8 @@ std::string JsonItems::group(const Group& group) const {
                   {"min_ns", group.waiting.min_ns},
                   {"median_ns", group.waiting.median_ns},
                   {"max_ns", group.waiting.max_ns},
-                  {"stacks", group.stacks}});
+                  {"stacks", group.stacks},
+                  {"unmoved", report_.since_earlier_ns ? Json(group.unmoved) : Json(nullptr)}});
 }
 
 std::string JsonItems::suspect(const Suspect& suspect) const {
@@ -222,18 +224,24 @@ std::string JsonItems::reason(const ReportLeaf& leaf) const {
   return reasons_[static_cast<size_t>(leaf.reason)];
 }
 
+// Of a task whose polls are not seen nothing is known.
+std::string_view JsonItems::unmoved(const ReportTask& task) const {
+  if (!report_.since_earlier_ns || task.task->kind == TaskKind::kWaker) return kNull;
+  return task.unmoved ? "true" : "false";
+}
+
 std::string JsonItems::task(const ReportTask& task) const {
   const Task& source = *task.task;
   std::string line = fmt::format(
       R"({{"id":{},"native_id":null,"runtime":{},"address":"0x{:x}","kind":"{}","type":{},"name":{},)"
       R"("state":"{}","observed":{},"stuck":{},"created_ns":{},"in_state_ns":{},"polls":{},"wakes":{},)"
-      R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":{}{},"leaves":[)",
+      R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":{}{},"unmoved":{},"leaves":[)",
       source.id, text(runtime_name(source)).dump(), source.address, name(task.kind),
       task.type ? std::string_view(types_[*task.type]) : kNull,
       source.native ? text_or_null(source.native->name).dump() : std::string(kNull), name(source.state),
       source.kind != TaskKind::kWaker, source.stuck, source.created_ns, source.in_state_ns, source.polls,
       source.wakes, source.busy_ns, source.max_poll_ns, number_or_null(source.last_poll_tid),
-      number_or_null(task.running_stack), native_members(task));
+      number_or_null(task.running_stack), native_members(task), unmoved(task));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(

@@ -46,6 +46,10 @@ size_t longest_run(std::string_view text, char wanted) {
 std::string table_row(const MergedFinding& merged) {
   const Group& group = *merged.finding.group;
   const Report& report = *merged.report;
+  if (merged.finding.kind == "crash") {
+    return fmt::format("| **crash** | {} | | {} | {} |\n", references(subject(group, report)),
+                       references(crash_line(report)), markdown_code(where(merged.finding, report)));
+  }
   std::string who = merged.processes > 1
                         ? fmt::format("{} in {} processes", counted(merged.tasks, "task"), merged.processes)
                         : subject(group, report);

@@ -126,6 +126,7 @@ std::string crash_line(const Report& report) {
 std::string subject(const Group& group, const Report& report) {
   const std::string name = escape(thread_name(group, report));
   const std::string on_thread = name.empty() ? "" : " on thread " + name;
+  if (group.tasks.empty()) return "no task";
   if (group.tasks.size() > 1) return counted(group.tasks.size(), "task") + on_thread;
   const uint64_t id = group.tasks.front();
   const ReportTask* task = find_task(report, id);
@@ -138,7 +139,12 @@ std::string subject(const Group& group, const Report& report) {
 }
 
 std::string waiting(const Group& group, const Report& report) {
-  return at_least(report, format_spread(group.waiting, group.tasks.size() > kListedIds));
+  std::string text = at_least(report, format_spread(group.waiting, group.tasks.size() > kListedIds));
+  if (!report.since_earlier_ns || group.unmoved == 0) return text;
+  if (group.unmoved < group.tasks.size())
+    text += fmt::format(", {} of {}", with_commas(group.unmoved), with_commas(group.tasks.size()));
+  else text += ",";
+  return text + fmt::format(" not moved in {}", format_duration(*report.since_earlier_ns));
 }
 
 std::string draw(const Group& group, const Report& report, std::string_view indent, bool colour) {

@@ -30,7 +30,7 @@ std::string crash_line(const Report& report);
 // name of their thread.
 std::string subject(const Group& group, const Report& report);
 
-// "31.0s..31.2s", "at least 2.0s"
+// "31.0s..31.2s", "at least 2.0s", "31.0s, 2 of 3 not moved in 10.0s"
 std::string waiting(const Group& group, const Report& report);
 
 // The trace, a line for each row, each after `indent`.

@@ -56,6 +56,7 @@ std::string where(const Finding& finding, const Report& report) {
 
 std::string sentence(const MergedFinding& merged) {
   const Group& group = *merged.finding.group;
+  if (merged.finding.kind == "crash") return program_name(*merged.report) + " " + crash_line(*merged.report);
   std::string who = merged.processes > 1 ? counted(merged.tasks, "task") : subject(group, *merged.report);
   who += " of " + (merged.processes > 1 ? fmt::format("{} processes of ", merged.processes) : std::string()) +
          program_name(*merged.report);

@@ -79,6 +79,8 @@ std::string_view thread_name(const Group& group, const Report& report) {
 
 std::vector<Finding> find_findings(const Report& report) {
   std::vector<Finding> found;
+  if (report.crash)
+    found.push_back({true, "crash", "crashed", &report.crash->group, place(report.crash->group, report)});
   for (const Suspect& suspect : report.suspects)
     found.push_back({true, suspect.kind, suspect.evidence, &suspect.group, place(suspect.group, report)});
   const auto add = [&](const Group& group) {

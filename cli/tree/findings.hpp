@@ -14,7 +14,7 @@ namespace asynctrace {
 
 struct Finding {
   bool is_suspect = false;
-  std::string_view kind;  // the suspect's, or "waiting"
+  std::string_view kind;  // the suspect's, "crash" or "waiting"
   std::string evidence;   // "nothing can wake it", "waiting for mpsc recv"
   const Group* group = nullptr;
   // Index into Report::frames: the innermost function of the user on the way to the leaf, if its line is
@@ -22,8 +22,8 @@ struct Finding {
   std::optional<uint32_t> frame;
 };
 
-// Suspects; what waits inside, oldest first; where block_on's own futures wait. What waits outside is listed
-// only if there is nothing else. Refers to the report.
+// The crash; suspects; what waits inside, oldest first; where block_on's own futures wait. What waits outside
+// is listed only if there is nothing else. Refers to the report.
 std::vector<Finding> find_findings(const Report& report);
 
 // Name of the thread on which all tasks of the group run: of a block_on, and of what it polls on its own

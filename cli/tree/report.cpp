@@ -9,6 +9,7 @@
 #include "cli/tree/findings.hpp"
 #include "cli/tree/groups.hpp"
 #include "cli/tree/leaves.hpp"
+#include "cli/tree/movement.hpp"
 #include "cli/tree/stack_table.hpp"
 #include "cli/tree/task_types.hpp"
 
@@ -153,6 +154,7 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   build_groups(report, options, blocked_threads(snapshot, symbols, options.blocked_ns));
   add_runtimes(report, poller_of);
   add_diagnostics(report);
+  if (options.earlier != nullptr) mark_unmoved(report, *options.earlier);
   return report;
 }
 

@@ -19,10 +19,13 @@ namespace asynctrace {
 // kUser: the user's own frames and the leaf in plain words. What is merged depends on it.
 enum class FrameView { kUser, kAll };
 
+struct EarlierDump;
+
 struct ReportOptions {
   FrameView frames = FrameView::kUser;
   SourcePaths sources = {};
-  uint64_t blocked_ns = 1'000'000'000;  // a poll of this length blocks its thread
+  uint64_t blocked_ns = 1'000'000'000;   // a poll of this length blocks its thread
+  const EarlierDump* earlier = nullptr;  // of the same process, to tell what has not moved since
 };
 
 struct ReportFrame {
@@ -65,8 +68,8 @@ struct ReportLeaf {
   std::optional<uint32_t> stack;  // index into Report::stacks
   uint64_t waiting_ns = 0;
   std::optional<uint64_t> waits_for_task;  // joins it, or (is_held) waits for what that task holds
-  bool confirmed = false;  // the task waits there now
-  bool shown = false;      // stands in the text's tree
+  bool confirmed = false;                  // the task waits there now
+  bool shown = false;                      // stands in the text's tree
   bool is_held = false;
   LeafReason reason = LeafReason::kNone;
   std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell who holds it
@@ -81,6 +84,7 @@ struct ReportTask {
   std::vector<ReportLeaf> leaves;
   std::optional<uint32_t> running_stack = {};  // native; index into Report::stacks
   std::optional<uint32_t> spawn_stack = {};    // index into Report::stacks: where it was spawned
+  bool unmoved = false;                        // not polled since the earlier dump, where there is one
 };
 
 enum class GroupClass : uint8_t { kInside, kOutside, kRunning };
@@ -111,6 +115,7 @@ struct Group {
   std::vector<uint32_t> stacks;  // distinct, of the shown leaves
   std::vector<Row> rows;
   size_t leaf_rows = 0;
+  size_t unmoved = 0;  // how many of the tasks are
 };
 
 // Evidence only, never age alone.
@@ -165,8 +170,9 @@ struct Report {
   TaskCounts counts;
   std::optional<ReportCrash> crash;
   std::vector<Suspect> suspects;
-  std::vector<Group> groups;  // inside oldest first, outside most tasks first, running
-  size_t folded_leaves = 0;   // executor-internal, not shown as a trace
+  std::vector<Group> groups;                 // inside oldest first, outside most tasks first, running
+  std::optional<uint64_t> since_earlier_ns;  // age of the earlier dump that tasks were compared with
+  size_t folded_leaves = 0;                  // executor-internal, not shown as a trace
   std::vector<Diagnostic> diagnostics;
 };
 
