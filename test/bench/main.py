@@ -13,6 +13,7 @@ from dump import dump
 from memory import memory
 from native import native
 from programs import build, echo, pingpong, start
+from report import report
 
 BENCHMARKS = {
     "capture": capture,
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "echo": echo,
     "memory": memory,
     "dump": dump,
+    "report": report,
     "start": start,
     "build": build,
 }

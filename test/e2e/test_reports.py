@@ -154,8 +154,9 @@ def test_a_time_out_without_any_task_says_why(env, tmp_path):
     assert (tmp_path / "r.json").read_text() == ""
 
 
-@pytest.mark.parametrize("number, state", [(signal.SIGKILL, "killed"), (signal.SIGABRT, "crashed")])
-def test_a_program_that_is_killed_is_reported(env, tmp_path, number, state):
+@pytest.mark.parametrize("number, reason, state", [(signal.SIGKILL, "post-mortem", "killed"),
+                                                   (signal.SIGABRT, "crash", "crashed")])
+def test_a_program_that_is_killed_is_reported(env, tmp_path, number, reason, state):
     with subprocess.Popen([CLI, "run", *all_reports(tmp_path), program("hangs"), "never_sent", "multi"], env=env,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         pid = next(int(line.split()[1]) for line in process.stdout if line.startswith("READY "))
@@ -165,7 +166,7 @@ def test_a_program_that_is_killed_is_reported(env, tmp_path, number, state):
         os.kill(pid, number)
         assert process.wait(PATIENCE) == 128 + number
     (dump,) = documents((tmp_path / "r.json").read_text())
-    assert (dump["reason"], dump["process"]["state"]) == ("post-mortem", state)
+    assert (dump["reason"], dump["process"]["state"]) == (reason, state)
     cases = junit(tmp_path / "r.xml")
     assert cases[0][0].get("message").startswith(f"was killed by signal {number.value} ")
     assert any("mpsc recv" in case.get("name") for case in cases[1:])
