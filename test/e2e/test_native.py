@@ -69,3 +69,23 @@ def test_states_and_who_woke_whom(tmp_path):
 def test_without_an_agent_it_runs_as_if_nothing_were_there(build):
     result = subprocess.run([native(build)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 0 and result.stdout.count("LEAF") == 5
+
+
+LOADER = """
+import ctypes, os, sys
+library = ctypes.CDLL(sys.argv[1])
+task = ctypes.create_string_buffer(256)
+poll = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda task: library.wait_for(b"late leaf", 4, None))
+library.spawn(task, b"late", poll)
+library.run(task)
+print("READY", os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_runtime_in_a_library_that_is_loaded_later(tmp_path):
+    library = native("libcallbacks.so")
+    with traced("/usr/bin/python3", "-c", LOADER, library, segment_dir=tmp_path) as target:
+        dump = target.dump()
+    assert [(task["name"], task["runtime"]) for task in dump["tasks"]] == [("late", "callbacks")]
+    assert [leaf["kind"] for leaf in dump["tasks"][0]["leaves"]] == ["late leaf"]
