@@ -1,17 +1,16 @@
-// Who awaits whom, for C++20 coroutines: a resumed coroutine has none of its awaiters on its stack. A task
-// type takes part with three lines:
+// Who awaits whom, for C++20 coroutines: a resumed coroutine has none of its awaiters on its stack. A task type
+// takes part with two lines:
 //
-//   struct promise_type : asynctrace::TracedPromise { ... };          // 1
+//   struct promise_type : asynctrace::TracedPromise { ... };         // 1
 //
-//   template <typename Promise>
-//   auto await_suspend(std::coroutine_handle<Promise> awaiting) {     // in the awaiter of the task
+//   auto await_suspend(std::coroutine_handle<> awaiting) {           // of the task, or of its awaiter
+//     handle.promise().awaited_by_current();                         // 2
 //     handle.promise().continuation = awaiting;
-//     handle.promise().awaited_by_current();                          // 2
 //     return handle;
 //   }
 //
-// Any await in such a coroutine is then a level of the traces of whatever it awaits, by its own line. A
-// promise that has an await_transform of its own returns trace_await(the awaitable) from it.
+// Any await in such a coroutine is then a level of the traces of whatever it awaits, by its own line. A promise
+// that has an await_transform of its own returns trace_await(the awaitable) from it.
 #pragma once
 
 #include <coroutine>
