@@ -14,6 +14,7 @@ constexpr int kMaxDepth = 200;
 constexpr int kMaxTypeDepth = 24;
 constexpr size_t kMaxNodes = 20'000;
 constexpr size_t kMaxSiblings = 10'000;
+constexpr size_t kMaxLooks = 200'000;
 
 bool is_dyn_future(std::string_view name) {
   const size_t dyn = name.find("dyn ");
@@ -88,6 +89,7 @@ void FutureWalker::reset() {
   visited_.clear();
   kept_.clear();
   nodes_ = 0;
+  looks_ = 0;
   incomplete_ = false;
 }
 
@@ -330,6 +332,10 @@ bool FutureWalker::may_keep_at(TypeId body, uint32_t line) {
 
 void FutureWalker::collect_kept(TypeId id, uint64_t address, int depth) {
   if (collected_.empty() || depth > kMaxTypeDepth || !may_keep(id, 0)) return;
+  if (++looks_ > kMaxLooks) {
+    incomplete_ = true;
+    return;
+  }
   const Type& type = types_.type(id);
   if (std::ranges::find(collected_, without_generics(type.name)) != collected_.end()) {
     const auto same = [&](const Found& found) { return found.type == id && found.address == address; };
@@ -348,7 +354,8 @@ void FutureWalker::collect_kept(TypeId id, uint64_t address, int depth) {
 
 std::optional<Found> FutureWalker::find_inside(TypeId id, uint64_t address, std::string_view path,
                                                bool through_pointers, int depth) {
-  if (depth > kMaxTypeDepth / 2) return std::nullopt;
+  if (depth == 0) looks_ = 0;
+  if (depth > kMaxTypeDepth / 2 || ++looks_ > kMaxLooks) return std::nullopt;
   const Type& type = types_.type(id);
   if (without_generics(type.name) == path) return Found{id, address};
   if (type.is_pointer) {

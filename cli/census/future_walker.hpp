@@ -88,6 +88,7 @@ class FutureWalker {
   std::set<std::pair<TypeId, uint64_t>> visited_;
   std::vector<Found> kept_;
   size_t nodes_ = 0;
+  size_t looks_ = 0;  // at values, since the last walk or search began
   bool incomplete_ = false;
 };
 
