@@ -1,9 +1,11 @@
 """Executors other than tokio's: whoever polls a task, each place where it waits is shown, and nothing else."""
 
+import subprocess
 from collections import Counter
 
 import pytest
 from conftest import confirmed_places, differences, program, tasks, traced
+from processes import environment, run
 
 # None of its runtimes is known, so that its tasks have nothing but their wakers.
 UNKNOWN = ["local_pool", "thread_pool", "block_on", "own_table", "arc_wake"]
@@ -89,3 +91,12 @@ def test_two_versions_of_tokio(tmp_path, quick):
     joins = [leaf["waits_for"] for task in alive for leaf in task["leaves"] if leaf["kind"] == "JoinHandle"]
     assert len(joins) == 2 and all(joins)
     assert not dump["suspects"] and not dump["diagnostics"]
+
+
+def test_rust_without_wakers_leaves_no_file(tmp_path):
+    source, directory = tmp_path / "plain.rs", tmp_path / "segments"
+    source.write_text('fn main() { println!("{}", std::thread::spawn(|| 7).join().unwrap()) }')
+    subprocess.run(["/usr/bin/rustc", "-O", "-o", tmp_path / "plain", source], check=True)
+    directory.mkdir(mode=0o700)
+    assert run([tmp_path / "plain"], environment(directory)).stdout == "7\n"
+    assert not list(directory.iterdir())

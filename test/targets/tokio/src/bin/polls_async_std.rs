@@ -1,6 +1,6 @@
 //! async-io wakes the waker that it replaces. Counts the polls of a task that reads from an async-std socket
-//! beside a timer until the peer writes at last, and the CPU time. Argument: async-std (its own executor) or
-//! tokio.
+//! beside a timer until the peer writes at last, and the CPU time. Argument: async-std (its own executor),
+//! futures (its block_on) or tokio.
 
 use async_std::io::{ReadExt, WriteExt};
 use async_std::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ async fn read_beside_a_timer(mut stream: TcpStream) -> u32 {
     polls
 }
 
-async fn run(on_tokio: bool) -> u32 {
+async fn run(executor: &str) -> u32 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut theirs, _) = listener.accept().await.unwrap();
@@ -34,10 +34,14 @@ async fn run(on_tokio: bool) -> u32 {
         task::sleep(WRITTEN_AFTER).await;
         theirs.write_all(b"x").await.unwrap();
     };
-    if on_tokio {
+    if executor == "tokio" {
         let waiting = tokio::spawn(read_beside_a_timer(ours));
         write_at_last.await;
         waiting.await.unwrap()
+    } else if executor == "futures" {
+        let waiting = std::thread::spawn(|| futures::executor::block_on(read_beside_a_timer(ours)));
+        write_at_last.await;
+        waiting.join().unwrap()
     } else {
         let waiting = task::spawn(read_beside_a_timer(ours));
         write_at_last.await;
@@ -47,8 +51,8 @@ async fn run(on_tokio: bool) -> u32 {
 
 fn main() {
     let polls = match targets::argument(1).as_deref() {
-        Some("tokio") => targets::runtime(2).block_on(run(true)),
-        _ => task::block_on(run(false)),
+        Some("tokio") => targets::runtime(2).block_on(run("tokio")),
+        executor => task::block_on(run(executor.unwrap_or("async-std"))),
     };
     println!("POLLS {polls}");
     println!("CPU_US {}", targets::cpu_time().as_micros());
