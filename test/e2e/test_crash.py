@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 
 import pytest
+import test_run
+import test_run_signals
 from conftest import AGENT, CLI, PATIENCE, asynctrace, program, user_place
 from pty_session import wait_until
 from running import TARGET, env, files, run  # noqa: F401 (env is a fixture)
@@ -371,3 +373,23 @@ def test_the_target_outlives_a_killed_run(env):
         process.stdin.write("0\n")
         process.stdin.flush()
         assert process.stdout.readline() == "SIGUSR1=1\n"
+
+
+TRACED = {"ASYNCTRACE_CRASH_STACK": "true"}
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_job_control(env, clean):
+    test_run_signals.test_ctrl_z_and_fg({**env, **TRACED}, clean)
+
+
+def test_keys_and_signals(env):
+    test_run_signals.test_ctrl_c_reaches_the_target_once_and_run_waits({**env, **TRACED})
+    test_run_signals.test_ctrl_c_ends_a_target_that_does_not_handle_it({**env, **TRACED})
+    test_run_signals.test_continuing_run_continues_the_target({**env, **TRACED})
+    test_run_signals.test_signals_of_processes_are_forwarded({**env, **TRACED}, "SIGTERM")
+
+
+def test_orphans_and_timeouts(env, tmp_path):
+    test_run.test_orphans_are_adopted_and_reaped({**env, **TRACED})
+    test_run.test_timeout_ends_the_whole_tree({**env, **TRACED}, tmp_path)
