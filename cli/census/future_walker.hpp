@@ -48,11 +48,11 @@ class FutureWalker {
   std::vector<FutureNode> walk_task(TypeId cell, uint64_t header);
   std::vector<FutureNode> walk(TypeId type, uint64_t address);
 
-  // All values whose type is called PREFIX.., among what the last walk's bodies keep across their awaits.
+  // The values of the types to collect among what the last walk's futures keep across their awaits.
   const std::vector<Found>& kept() const { return kept_; }
   // Something was not followed, so that kept() may lack values.
   bool incomplete() const { return incomplete_; }
-  // Types to collect in kept(); by their path up to the generic arguments.
+  // Types for kept(), by their paths without generic arguments; before the first walk. Must outlive this.
   void collect(std::span<const std::string_view> paths) { collected_ = paths; }
 
   // Whether a body of this type can keep such a value at an await in this line; any line where none has it.
