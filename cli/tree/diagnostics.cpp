@@ -44,7 +44,8 @@ constexpr LostRow kLost[] = {
      "build with -C force-unwind-tables=yes"},
     {&Lost::self_waking_stacks, "self_waking",
      "places where the program wakes the waker it replaces, so that their leaves have no exact end", ""},
-    {&Lost::foreign_leaves, "foreign_wakers", "waits of tasks of other executors, which are not traced", ""},
+    {&Lost::foreign_leaves, "foreign_wakers",
+     "waits under executors that are not known, which could not be followed", ""},
     {&Lost::tables_off, "tables_off", "waker tables switched off, so that their leaves are not seen", ""},
 };
 
