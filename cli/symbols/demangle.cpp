@@ -30,7 +30,7 @@ std::string coroutine_of(const std::string& name) {
   if (end == std::string::npos) return {};
   for (size_t start = name.find("_Z", 2); start < end; start = name.find("_Z", start + 1)) {
     const std::string length = std::to_string(end + kFrame.size() - start);
-    if (name.compare(start - length.size(), length.size(), length) == 0)
+    if (start >= length.size() && name.compare(start - length.size(), length.size(), length) == 0)
       return name.substr(start, end - start);
   }
   return {};

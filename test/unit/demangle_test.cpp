@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <utility>
 
 namespace asynctrace {
@@ -50,6 +51,9 @@ TEST(Demangle, RustAndCppNames) {
       {"", ""},
   };
   for (const auto& [raw, shown] : table) EXPECT_EQ(demangle(raw), shown) << raw;
+  // A length that would begin before the name.
+  const std::string broken = "_ZN_Z" + std::string(1000, 'a') + ".Frame";
+  EXPECT_EQ(demangle(broken), broken);
 }
 
 }  // namespace

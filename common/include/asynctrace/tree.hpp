@@ -11,19 +11,40 @@
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "asynctrace/trace.hpp"
 
 namespace asynctrace {
 
+namespace detail {
+
+// gcc calls the body of a coroutine "f(Frame*) [clone .actor]", Frame being a local type of f that is called
+// as f's own mangled name and ".Frame". That mangled name; "" of another function.
+inline std::string coroutine_of(const std::string& raw) {
+  constexpr std::string_view kFrame = ".Frame";
+  const size_t end = raw.find(kFrame);
+  for (size_t start = raw.find("_Z", 1); end != std::string::npos && start < end;
+       start = raw.find("_Z", start + 1)) {
+    const std::string length = std::to_string(end + kFrame.size() - start);
+    if (start >= length.size() && raw.compare(start - length.size(), length.size(), length) == 0)
+      return raw.substr(start, end - start);
+  }
+  return {};
+}
+
+}  // namespace detail
+
 // The function that `pc` returns into, demangled; "module+0x12" where it has no name.
 inline std::string symbol_name(const void* pc) {
-  char raw[4096] = "";
-  asynctrace_symbol(pc, raw, sizeof(raw));
-  const std::unique_ptr<char, decltype(&std::free)> text(abi::__cxa_demangle(raw, nullptr, nullptr, nullptr),
-                                                         &std::free);
-  return text ? text.get() : raw;
+  char text[4096] = "";
+  asynctrace_symbol(pc, text, sizeof(text));
+  std::string raw = text;
+  if (std::string coroutine = detail::coroutine_of(raw); !coroutine.empty()) raw = std::move(coroutine);
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(raw.c_str(), nullptr, nullptr, nullptr), &std::free);
+  return name ? name.get() : raw;
 }
 
 // Adjacency of names, each at its place: the path from its root tells recursive calls apart.
