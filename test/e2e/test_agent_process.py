@@ -182,7 +182,7 @@ def test_programs_that_a_traced_one_starts_keep_no_file(directory):
 
 
 def test_threads_come_and_go(directory, quick):
-    count = 400 if quick else 2000
+    count = 400 if quick else 10_000
     env = environment(directory)
     with started([program("survivor"), "threads", count], env) as pid:
         lost = json.loads(asynctrace("dump", "--format", "json", pid, env=env).stdout)["lost"]
