@@ -56,7 +56,8 @@ void render_junit(const RunReport& run, std::ostream& out) {
     std::map<std::string, size_t> used;
     for (const MergedFinding& merged : findings) {
       const Finding& finding = merged.finding;
-      std::string name = fmt::format("{}: {}", where(finding, *merged.report), escape(finding.evidence));
+      std::string name = where(finding, *merged.report);
+      if (const std::string evidence = escape(finding.evidence); name != evidence) name += ": " + evidence;
       if (const size_t times = ++used[name]; times > 1) name += fmt::format(" ({})", times);
       add_failure(add_test(suite, "asynctrace." + program_name(*merged.report), name), finding.kind,
                   sentence(merged), draw(*finding.group, *merged.report));

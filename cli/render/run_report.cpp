@@ -51,7 +51,7 @@ std::string where(const Finding& finding, const Report& report) {
     const ReportFrame& frame = report.frames[*finding.frame];
     return escape(fmt::format("{} at {}", frame.name, frame.position));
   }
-  return finding.group->rows.empty() ? "" : escape(finding.group->rows.front().text);
+  return escape(finding.group->rows.empty() ? finding.evidence : finding.group->rows.front().text);
 }
 
 std::string sentence(const MergedFinding& merged) {

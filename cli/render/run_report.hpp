@@ -37,7 +37,8 @@ struct SourceLine {
 };
 SourceLine source_line(const Finding& finding, const Report& report);
 
-// "async fn shop::checkout at src/cart.rs:88:14", or as much of it as is known; escaped.
+// "async fn shop::checkout at src/cart.rs:88:14", or as much of it as is known, or else the evidence;
+// escaped.
 std::string where(const Finding& finding, const Report& report);
 
 // "3 tasks of shop: waiting for mpsc recv, 31.0s..31.2s"; escaped.

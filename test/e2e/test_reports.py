@@ -170,6 +170,7 @@ def test_a_program_that_is_killed_is_reported(env, tmp_path, number, reason, sta
     cases = junit(tmp_path / "r.xml")
     assert cases[0][0].get("message").startswith(f"was killed by signal {number.value} ")
     assert any("mpsc recv" in case.get("name") for case in cases[1:])
+    assert [case[0].get("type") for case in cases].count("crash") == (state == "crashed")
 
 
 def test_a_failed_run_with_tasks_that_wait_is_reported(env, tmp_path):
