@@ -60,8 +60,8 @@ def test_records_that_other_threads_free_are_used_again(directory, quick):
     found = json.loads(asynctrace("dump", "--format", "json", segment, env=env).stdout)
     assert set(found["lost"].values()) == {0}
     warm, done = used
-    # What each thread holds in stock comes in batches.
-    slack = {"tasks": 512, "leaves": 512, "stacks": 16, "pcs": 512, "threads": 64}
+    # How many wait at once, and what each thread holds in stock, differs from turn to turn: up to a few batches.
+    slack = {"tasks": 2048, "leaves": 2048, "stacks": 16, "pcs": 512, "threads": 64}
     grown = {name: done[name] - warm[name] for name in warm}
     assert all(grown[name] <= slack.get(name, 0) for name in grown), grown
     assert done["tasks"] < tasks / 2
