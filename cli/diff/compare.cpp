@@ -23,7 +23,8 @@ Diff compare(const DumpTraces& before, const DumpTraces& after) {
     DiffTrace both{trace.lines, known->second->tasks, trace.tasks, {}};
     for (const uint64_t id : trace.tasks) {
       const auto was = before.tasks.find(id);
-      if (diff.same_process && was != before.tasks.end() && was->second == after.tasks.at(id))
+      if (diff.same_process && was != before.tasks.end() && was->second.polls &&
+          was->second == after.tasks.at(id))
         both.unmoved.push_back(id);
     }
     diff.both.push_back(std::move(both));

@@ -139,7 +139,9 @@ DumpTraces read(const Json& dump, const SourcePaths& sources) {
   for (const Json& task : dump.at("tasks")) {
     const auto id = task.at("id").get<uint64_t>();
     tasks[id] = &task;
-    result.tasks[id] = {printable(task.at("address").get<std::string>()), task.at("polls").get<uint64_t>()};
+    result.tasks[id].address = printable(task.at("address").get<std::string>());
+    const auto polls = task.at("polls").get<uint64_t>();
+    if (task.at("observed").get<bool>()) result.tasks[id].polls = polls;
   }
   Drawing drawing(dump, sources);
   std::map<std::vector<std::string>, size_t> known;

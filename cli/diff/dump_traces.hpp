@@ -26,7 +26,7 @@ struct DumpTraces {
   std::optional<int64_t> captured_ms;  // since 1970
   struct Known {
     std::string address;
-    uint64_t polls = 0;
+    std::optional<uint64_t> polls;  // unset: they are not seen
     bool operator==(const Known&) const = default;
   };
   std::map<uint64_t, Known> tasks;  // all of them, by id

@@ -81,6 +81,14 @@ TEST(Diff, AnotherTaskAtTheSameIdHasNotStayed) {
   EXPECT_EQ(unmoved, 8u);  // 4 connections, 3 checkouts, task 3 and 9, but for one of them
 }
 
+TEST(Diff, ATaskWhosePollsAreNotSeenIsNeverUnmoved) {
+  Program before = few(), after = few();
+  for (Program* program : {&before, &after})
+    for (Task& task : program->snapshot.tasks) task.kind = TaskKind::kWaker;
+  for (const DiffTrace& trace : compare(input(before, "a").dump, input(after, "b").dump).both)
+    EXPECT_TRUE(trace.unmoved.empty());
+}
+
 TEST(DumpTraces, OneOfSeveralIsChosenByNumber) {
   Program first = few(), second = few();
   second.snapshot.process.pid = 43;
