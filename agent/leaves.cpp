@@ -72,6 +72,14 @@ void fill(LeafEntry& entry, const ThreadContext& context, const LeafOwner& owner
   entry.woken.store(false, std::memory_order_relaxed);
 }
 
+void replace_lost_leaf(const HookGuard& guard, TaskEntry& task, uint32_t by) {
+  const uint32_t before = task.lost_leaf.exchange(by, std::memory_order_acq_rel);
+  if (before == 0) return;
+  unpublish(before - 1);
+  g_entries[before - 1].flags = 0;
+  g_pool.give(guard.context().leaves, before - 1);
+}
+
 uint32_t take(const HookGuard& guard) {
   const uint32_t leaf = g_pool.take(guard.context().leaves);
   if (leaf == kNone) g_segment.count_loss(kLostLeaves);
@@ -172,11 +180,27 @@ void end_inexact_leaves(const HookGuard& guard, TaskEntry& task) {
   task.inexact_leaves = kNone;
 }
 
+void end_lost_leaf(const HookGuard& guard, TaskEntry& task) {
+  replace_lost_leaf(guard, task, 0);
+}
+
+void keep_lost_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack) {
+  const uint32_t leaf = take(guard);
+  if (leaf == kNone) return;
+  LeafEntry& entry = g_entries[leaf];
+  fill(entry, guard.context(), owner, stack);
+  entry.flags |= kWakerGone;
+  entry.wakers.store(0, std::memory_order_relaxed);
+  publish(leaf);
+  replace_lost_leaf(guard, task_entry(owner.task), leaf + 1);
+}
+
 void republish_leaves() {
   const uint32_t used = g_segment.used(kLeaves);
   for (uint32_t leaf = 0; leaf < used; leaf++) {
     const LeafEntry& entry = g_entries[leaf];
-    const bool live = entry.wakers.load(std::memory_order_relaxed) != 0 || (entry.flags & kNoExactEnd) != 0;
+    const bool live =
+        entry.wakers.load(std::memory_order_relaxed) != 0 || (entry.flags & (kNoExactEnd | kWakerGone)) != 0;
     if (live) publish(leaf);
   }
 }

@@ -59,6 +59,11 @@ void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped);
 void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack);
 void end_inexact_leaves(const HookGuard& guard, TaskEntry& task);
 
+// The last waker of a task is gone: remembers where it was cloned. Replaces what was remembered before. Any
+// thread may do so, whoever else does the same or ends the task.
+void keep_lost_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack);
+void end_lost_leaf(const HookGuard& guard, TaskEntry& task);
+
 // Fills the segment of a forked child.
 void republish_leaves();
 

@@ -116,6 +116,7 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
   if (entry.kind != TaskKind::kBlockOn) g_table.erase(entry.header, slot);
   end_inexact_leaves(guard, entry);
   if (entry.native != kNone) end_native_task(guard, entry.native);
+  end_lost_leaf(guard, entry);
   g_pool.give(guard.context().tasks, slot);
 }
 

@@ -21,6 +21,7 @@ struct alignas(64) TaskEntry {
   uint16_t poller;
   segment::TaskKind kind;
   std::atomic<bool> woken;            // since its last poll; not of Rust tasks with a known header
+  std::atomic<uint32_t> lost_leaf;    // its leaf with kWakerGone, by number + 1; 0: none
   std::atomic<uint32_t> live_leaves;  // not kTask: those with an exact end; kEnding: a kWaker that ends
   uint32_t native;                    // its slot in kNativeTasks, kNone
 };

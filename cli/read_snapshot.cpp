@@ -209,9 +209,15 @@ class Builder {
     out.polls = in.polls;
     out.wakes = in.wakes;
     if (in.last_tid != 0) out.last_poll_tid = in.last_tid;
-    for (const segment::Leaf& leaf : raw.leaves) add_leaf(in, leaf, out);
-    out.stuck = raw.settled && out.state == TaskState::kWaiting && out.leaves.empty() &&
-                in.references == segment::References::kNone;
+    const bool nothing_wakes_it =
+        out.state == TaskState::kWaiting && in.references == segment::References::kNone;
+    for (const segment::Leaf& leaf : raw.leaves) {
+      const bool is_gone = (leaf.flags & segment::kWakerGone) != 0;
+      if (!is_gone || (nothing_wakes_it && leaf.poll == in.polls)) add_leaf(in, leaf, out);
+    }
+    out.stuck =
+        raw.settled && nothing_wakes_it &&
+        std::all_of(out.leaves.begin(), out.leaves.end(), [](const Leaf& leaf) { return leaf.waker_gone; });
     // A thread that once waited in a block_on keeps its pseudo task, and one known by its wakers alone may be
     // about to end.
     if (out.kind != TaskKind::kTask && out.leaves.empty()) return;
@@ -236,6 +242,7 @@ class Builder {
     // known by the wakes of its leaves, so a leaf without an exact end proves nothing there.
     const bool polls_are_seen = out.kind == TaskKind::kTask || leaf.exact_end;
     leaf.confirmed = !leaf.own_waker || (in.poll == task.polls && polls_are_seen);
+    leaf.waker_gone = (in.flags & segment::kWakerGone) != 0;
     leaf.joins_address = in.joins;
     out.leaves.push_back(leaf);
   }

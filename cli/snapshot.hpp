@@ -64,6 +64,7 @@ struct Leaf {
   bool confirmed = true;       // renewed in the task's last poll, or ended exactly
   bool own_waker = true;       // false: a combinator's waker, say FuturesUnordered's
   bool exact_end = true;       // false: the program holds the original waker
+  bool waker_gone = false;     // its waker was dropped, the last that could have woken the task
   uint64_t joins_address = 0;  // 0: not a join
   // Id of the task that has to go on first, where it is known: of the joined one; where this is no join, of
   // the one that holds the lock.
@@ -117,6 +118,7 @@ struct Thread {
   // Where it runs, index into Snapshot::stacks; only of threads that someone asked for.
   std::optional<uint32_t> native_stack = {};
   std::string no_native_stack = {};  // why there is none
+  uint64_t stopped_ns = 0;           // for how long it was held to read it
 };
 
 // A signal that stands for a fault ended the process, or it called abort().

@@ -109,9 +109,9 @@ enum class OffReason : uint32_t {
 };
 
 // The thread that brought the process down, where someone saw its stack: the agent for abort(), before the
-// real one runs; `asynctrace run` for any other signal, once it has reaped the process. The agent stores `tid`
-// last, with release. A program may survive abort() by leaving its handler with longjmp: what the agent wrote holds
-// as long as the thread's record still tells of the same poll.
+// real one runs; `asynctrace run` for any other signal, once it has reaped the process. The agent stores
+// `tid` last, with release. A program may survive abort() by leaving its handler with longjmp: what the agent
+// wrote holds as long as the thread's record still tells of the same poll.
 enum class CrashSource : uint32_t {
   kNone = 0,
   kAbort = 1,   // the agent, called in place of abort()
@@ -262,6 +262,9 @@ enum LeafState : uint32_t { kLeafFree = 0, kLeafWriting = 1, kLeafLive = 2 };
 enum LeafFlags : uint32_t {
   kOwnWaker = 1,    // the task's own waker, renewed on every poll (else: one made by a combinator)
   kNoExactEnd = 2,  // the program holds the original waker: when this leaf ends is not seen
+  // Where the waker was cloned that could have been the last to wake the task: it was dropped, not woken.
+  // Means something while the task waits after that poll with References::kNone.
+  kWakerGone = 4,
 };
 // A leaf of the native API names its kind: label number + 1 in the upper half of `flags`.
 inline constexpr uint32_t kLeafLabelShift = 16;

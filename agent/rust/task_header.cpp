@@ -48,15 +48,17 @@ void let_go_of_task(const WakerTable& table, void* header) {
   table.original.drop(header);  // the last reference: the runtime frees its task itself
 }
 
-void note_dropped_reference(const LeafEntry& entry) {
+bool note_dropped_reference(const LeafEntry& entry) {
   const WakerTable& table = g_tables.wakers[entry.table];
-  if (table.kind != WakerKind::kTask || !layout_is_known(table)) return;
+  if (table.kind != WakerKind::kTask || !layout_is_known(table)) return false;
   const TaskLayout& layout = layout_of(table);
   // The waker that is about to go holds the task, so its header can be read.
   const uint64_t word = load_task_state(entry.waker_data);
-  if ((word & (layout.running | layout.ended | layout.scheduled)) != 0) return;
-  if (task_entry(entry.task).id.load(std::memory_order_acquire) != entry.task_id) return;
-  publish_references(entry.task, other_references(layout, word));
+  if ((word & (layout.running | layout.ended | layout.scheduled)) != 0) return false;
+  if (task_entry(entry.task).id.load(std::memory_order_acquire) != entry.task_id) return false;
+  const segment::References references = other_references(layout, word);
+  publish_references(entry.task, references);
+  return references == segment::References::kNone;
 }
 
 }  // namespace asynctrace::agent

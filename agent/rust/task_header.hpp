@@ -57,7 +57,8 @@ enum class HeldTask { kScheduled, kRunning };
 WakerTable* hold_task(const PollFunction& function, void* header, HeldTask state);
 void let_go_of_task(const WakerTable& table, void* header);
 
-// A leaf's last waker is about to be dropped, not woken: tells readers what is left to wake its task.
-void note_dropped_reference(const LeafEntry& entry);
+// A leaf's last waker is about to be dropped, not woken: tells readers what is left to wake its task. True:
+// nothing is.
+bool note_dropped_reference(const LeafEntry& entry);
 
 }  // namespace asynctrace::agent

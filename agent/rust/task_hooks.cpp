@@ -20,6 +20,14 @@ Frame* begin_poll(const HookGuard& guard, void* header, uint32_t poller, uintptr
   return frame;
 }
 
+// The poll has left nothing behind that could wake the task; where it last took a waker is known.
+void note_lost_waker(const HookGuard& guard, const Frame& frame) {
+  const RecentLeaf& last = guard.context().begun;
+  if (last.task_id != frame.task_id || last.poll != frame.poll) return;
+  const uint64_t registered = frame.began + frame.leaves;
+  keep_lost_leaf(guard, {frame.task, frame.task_id, frame.poll, true, registered, registered}, last.stack);
+}
+
 void record_end(const HookGuard& guard, const Frame& frame) {
   if (frame.task == kNone) return;
   TaskState state = TaskState::kWaiting;
@@ -28,7 +36,10 @@ void record_end(const HookGuard& guard, const Frame& frame) {
     const uint64_t word = load_task_state(frame.header);
     if ((word & layout.ended) != 0) return end_task(guard, frame.task, frame.task_id);
     if ((word & layout.scheduled) != 0) state = TaskState::kScheduled;
-    publish_references(frame.task, other_references(layout, word));
+    const segment::References references = other_references(layout, word);
+    publish_references(frame.task, references);
+    if (references == segment::References::kNone && state == TaskState::kWaiting) [[unlikely]]
+      note_lost_waker(guard, frame);
   }
   end_task_poll(frame.task, frame.began, now(), state);
 }

@@ -189,8 +189,14 @@ void wrapped_drop(const void* data) {
   if (!is_last(entry) && entry.wakers.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   const Original waker = original(entry);
   ThreadContext* context = current_thread();
-  if (context != nullptr && (entry.flags & segment::kOwnWaker) != 0) note_dropped_reference(entry);
-  release(HookGuard(context), context != nullptr, entry, true);
+  const bool is_lost =
+      context != nullptr && (entry.flags & segment::kOwnWaker) != 0 && note_dropped_reference(entry);
+  const LeafOwner owner{entry.task, entry.task_id, entry.poll, true, entry.registered, entry.since};
+  const uint32_t stack = entry.stack;
+  if (const HookGuard guard(context); true) {
+    release(guard, context != nullptr, entry, true);
+    if (is_lost && guard) keep_lost_leaf(guard, owner, stack);
+  }
   waker.vtable->drop(waker.data);
 }
 

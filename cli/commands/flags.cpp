@@ -103,6 +103,11 @@ void add_form(CLI::App& verb, DumpForm& form) {
       {{"auto", ColourMode::kAuto}, {"always", ColourMode::kAlways}, {"never", ColourMode::kNever}},
       "Colour the text"));
   add_symbols(verb, form.symbols);
+  add_duration(verb, "--blocked", form.blocked,
+               "A poll of this length is a suspect, with the native stack of its thread (default 1s)");
+  auto leave_alone = [&form](int64_t) { form.may_stop = false; };
+  with_variable(verb.add_flag_function(
+      "--no-stop", leave_alone, "Do not stop a thread to read its stack: only those that sleep are read"));
 }
 
 }  // namespace asynctrace

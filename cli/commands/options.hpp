@@ -22,6 +22,8 @@ struct DumpForm {
   FrameView frames = FrameView::kUser;
   bool all = false;
   ColourMode colour = ColourMode::kAuto;
+  std::chrono::nanoseconds blocked = std::chrono::seconds(1);
+  bool may_stop = true;
   std::vector<SourcePrefix> source_prefixes = {};
   SymbolOptions symbols = {};
 };

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "cli/census/census.hpp"
+#include "cli/commands/blocked_stacks.hpp"
 #include "cli/read_snapshot.hpp"
 
 namespace asynctrace {
@@ -48,6 +49,7 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   if (!symbols) return tl::unexpected(symbols.error());
   if (process.life != Life::kRunning && reason == "request") reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
+  read_blocked_stacks(process, options.report, *result);
   result->report = build_report(result->snapshot, *result->symbols, options.report);
   const pid_t pid = process.life == Life::kRunning ? process.pid : 0;
   if (take_census(result->report, result->snapshot, *result->symbols, pid))
@@ -69,6 +71,8 @@ ReadingOptions report_options(const DumpForm& form) {
   options.symbols = form.symbols;
   options.report.frames = form.frames;
   options.report.sources = {form.source_prefixes, source_root()};
+  options.report.blocked_ns = static_cast<uint64_t>(form.blocked.count());
+  options.report.may_stop = form.may_stop;
   return options;
 }
 

@@ -1,12 +1,14 @@
 #include "cli/native/native_stack.hpp"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <cstring>
 #include <memory>
 
 #include <elfutils/libdwfl.h>
 #include <fmt/format.h>
 
+#include "cli/native/thread_image.hpp"
 #include "cli/process/file_descriptor.hpp"
 
 namespace asynctrace {
@@ -75,11 +77,9 @@ int first_thread(Dwfl_Thread* thread, void* tid) {
   return DWARF_CB_ABORT;
 }
 
-}  // namespace
-
-Result<std::vector<uint64_t>> native_stack_of_stopped_thread(pid_t pid, pid_t tid) {
-  const std::string what = fmt::format("stack of thread {} of process {}", tid, pid);
-  const DwflHandle dwfl(dwfl_begin(&kProcessCallbacks));
+// The files that the process maps. `pid` must outlive the handle.
+Result<DwflHandle> map_process(const std::string& what, pid_t& pid) {
+  DwflHandle dwfl(dwfl_begin(&kProcessCallbacks));
   if (!dwfl) return failed(what);
   if (const int error = dwfl_linux_proc_report(dwfl.get(), pid); error != 0)
     return error > 0 ? fail(fmt::format("{}: {}", what, ::strerror(error))) : failed(what);
@@ -91,9 +91,70 @@ Result<std::vector<uint64_t>> native_stack_of_stopped_thread(pid_t pid, pid_t ti
         return int{DWARF_CB_OK};
       },
       &pid, 0);
-  if (const int error = dwfl_linux_proc_attach(dwfl.get(), pid, true); error != 0)
+  return dwfl;
+}
+
+struct ImageOfThread {
+  pid_t pid, tid;
+  const ThreadImage& image;
+};
+
+pid_t only_thread(Dwfl*, void* thread, void** previous) {
+  if (*previous == thread) return 0;
+  *previous = thread;
+  return static_cast<ImageOfThread*>(thread)->tid;
+}
+
+bool is_only_thread(Dwfl*, pid_t tid, void* thread, void** userdata) {
+  *userdata = thread;
+  return tid == static_cast<ImageOfThread*>(thread)->tid;
+}
+
+// Of the copied stack; what lies elsewhere, say a table in the program, does not change.
+bool read_word(Dwfl*, Dwarf_Addr address, Dwarf_Word* result, void* thread) {
+  const auto& [pid, tid, image] = *static_cast<ImageOfThread*>(thread);
+  const uint64_t offset = address - image.stack_start;
+  if (address >= image.stack_start && offset + sizeof(*result) <= image.stack.size()) {
+    std::memcpy(result, &image.stack[offset], sizeof(*result));
+    return true;
+  }
+  const iovec into{result, sizeof(*result)}, from{reinterpret_cast<void*>(address), sizeof(*result)};
+  return ::process_vm_readv(pid, &into, 1, &from, 1, 0) == ssize_t{sizeof(*result)};
+}
+
+bool set_registers(Dwfl_Thread* thread, void* argument) {
+  const ThreadImage& image = static_cast<ImageOfThread*>(argument)->image;
+  for (size_t i = 0; i < image.registers.size(); ++i) {
+    const Dwarf_Word value = image.registers[i].value_or(0);
+    if (image.registers[i] && !dwfl_thread_state_registers(thread, static_cast<int>(i), 1, &value))
+      return false;
+  }
+  return true;
+}
+
+constexpr Dwfl_Thread_Callbacks kImageCallbacks = {only_thread,   is_only_thread, read_word,
+                                                   set_registers, nullptr,        nullptr};
+
+}  // namespace
+
+Result<std::vector<uint64_t>> native_stack_of_stopped_thread(pid_t pid, pid_t tid) {
+  const std::string what = fmt::format("stack of thread {} of process {}", tid, pid);
+  auto dwfl = map_process(what, pid);
+  if (!dwfl) return tl::unexpected(dwfl.error());
+  if (const int error = dwfl_linux_proc_attach(dwfl->get(), pid, true); error != 0)
     return error > 0 ? fail(fmt::format("{}: {}", what, ::strerror(error))) : failed(what);
-  std::vector<uint64_t> pcs = frames_of(dwfl.get(), tid);
+  std::vector<uint64_t> pcs = frames_of(dwfl->get(), tid);
+  if (pcs.empty()) return failed(what);
+  return pcs;
+}
+
+Result<std::vector<uint64_t>> native_stack_of_image(pid_t pid, pid_t tid, const ThreadImage& image) {
+  const std::string what = fmt::format("stack of thread {} of process {}", tid, pid);
+  ImageOfThread thread{pid, tid, image};
+  auto dwfl = map_process(what, pid);
+  if (!dwfl) return tl::unexpected(dwfl.error());
+  if (!dwfl_attach_state(dwfl->get(), nullptr, pid, &kImageCallbacks, &thread)) return failed(what);
+  std::vector<uint64_t> pcs = frames_of(dwfl->get(), tid);
   if (pcs.empty()) return failed(what);
   return pcs;
 }

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "cli/render/duration.hpp"
+
 namespace asynctrace {
 namespace {
 
@@ -117,6 +119,13 @@ void add_diagnostics(Report& report) {
     report.diagnostics.push_back(
         {"no_crash_stack", "the native stack of the crash is unknown: " + snapshot.crash->no_stack_reason,
          "asynctrace run --crash-stack takes it from the living process"});
+  }
+  for (const Thread& thread : snapshot.threads) {
+    if (thread.stopped_ns == 0) continue;
+    report.diagnostics.push_back({"thread_stopped",
+                                  fmt::format("thread {} was stopped for {} to read its stack", thread.tid,
+                                              format_duration(thread.stopped_ns)),
+                                  "--no-stop leaves running threads alone"});
   }
   add_missing(report);
   add_unknown_holders(report);

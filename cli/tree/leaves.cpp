@@ -47,6 +47,7 @@ void confirm(const std::vector<const Leaf*>& sources, std::vector<ReportLeaf>& l
 LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& leaf, bool has_children,
                        StackTable& stacks, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
+  if (source.waker_gone) return LeafReason::kWakerGone;
   const ReportStack& stack = report.stacks[*leaf.stack];
   if (stack.kind.internal) return LeafReason::kExecutor;
   if (stack.kind.combinator) {
@@ -86,6 +87,7 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kWakerAlone: return "known by its waker alone: the task may have ended";
     case LeafReason::kFromDebugInfo: return "from debug info: the agent did not see it";
     case LeafReason::kExecutor: return "the executor waits for work here, not the task";
+    case LeafReason::kWakerGone: return "its waker was dropped";
   }
   return "";
 }

@@ -26,6 +26,7 @@ struct ReportOptions {
   SourcePaths sources = {};
   uint64_t blocked_ns = 1'000'000'000;   // a poll of this length blocks its thread
   const EarlierDump* earlier = nullptr;  // of the same process, to tell what has not moved since
+  bool may_stop = true;                  // a thread that runs, for its native stack
 };
 
 struct ReportFrame {
@@ -60,8 +61,9 @@ enum class LeafReason : uint8_t {
   kChildrenApart,    // a combinator whose children are known by their own wakers
   kWakerAlone,       // of a task that is known by its wakers alone
   kFromDebugInfo,    // found in the task's memory, not seen by the agent
+  kWakerGone,        // its waker was dropped, and with it the last that could have woken the task
 };
-inline constexpr LeafReason kLastLeafReason = LeafReason::kFromDebugInfo;
+inline constexpr LeafReason kLastLeafReason = LeafReason::kWakerGone;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {

@@ -70,12 +70,19 @@ std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool join
   return entry->second;
 }
 
-uint32_t StackTable::add_native(uint32_t stack, bool in_task) {
-  std::vector<uint64_t> pcs;
-  for (const uint64_t pc : snapshot_.stacks[stack].pcs) {
-    if (in_task && snapshot_.poll_hook.has_return(pc)) break;
-    if (!snapshot_.agent.has_return(pc)) pcs.push_back(pc);
+std::vector<uint64_t> inside_poll(const std::vector<uint64_t>& pcs, const Snapshot& snapshot) {
+  std::vector<uint64_t> inside;
+  for (const uint64_t pc : pcs) {
+    if (snapshot.poll_hook.has_return(pc)) break;
+    if (!snapshot.agent.has_return(pc)) inside.push_back(pc);
   }
+  return inside;
+}
+
+uint32_t StackTable::add_native(uint32_t stack, bool in_task) {
+  const std::vector<uint64_t>& all = snapshot_.stacks[stack].pcs;
+  std::vector<uint64_t> pcs = in_task ? inside_poll(all, snapshot_) : all;
+  std::erase_if(pcs, [&](uint64_t pc) { return snapshot_.agent.has_return(pc); });
   ReportStack result;
   result.source = stack;
   for (const uint32_t frame : to_frames(pcs, symbols_)) {

@@ -6,10 +6,15 @@
 #include <optional>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "cli/tree/report.hpp"
 
 namespace asynctrace {
+
+// Of a native stack what lies inside the innermost poll, up to the agent's hook around it; all where there is
+// none. Without what else of the agent stands between the frames.
+std::vector<uint64_t> inside_poll(const std::vector<uint64_t>& pcs, const Snapshot& snapshot);
 
 class StackTable {
  public:

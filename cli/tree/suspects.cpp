@@ -7,6 +7,7 @@
 
 #include "cli/render/duration.hpp"
 #include "cli/tree/findings.hpp"
+#include "cli/tree/stack_table.hpp"
 #include "cli/tree/task_types.hpp"
 #include "cli/tree/wait_graph.hpp"
 
@@ -24,7 +25,7 @@ bool polls_a_future(const Task& task, FrameSource& symbols) {
 // tokio's block_in_place hands the worker's other tasks to another thread first.
 bool may_block(const Thread& thread, const Snapshot& snapshot, FrameSource& symbols) {
   if (!thread.native_stack) return false;
-  const std::vector<uint64_t>& pcs = snapshot.stacks[*thread.native_stack].pcs;
+  const std::vector<uint64_t> pcs = inside_poll(snapshot.stacks[*thread.native_stack].pcs, snapshot);
   return std::any_of(pcs.begin(), pcs.end(), [&](uint64_t pc) {
     const std::span<const uint32_t> frames = symbols.resolve_return_address(pc);
     return std::any_of(frames.begin(), frames.end(), [&](uint32_t frame) {
@@ -35,7 +36,8 @@ bool may_block(const Thread& thread, const Snapshot& snapshot, FrameSource& symb
 }
 
 bool is_evidence(const ReportLeaf& leaf) {
-  return leaf.confirmed && leaf.waits_for_task && leaf.reason != LeafReason::kNoExactEnd;
+  return leaf.confirmed && leaf.waits_for_task && leaf.reason != LeafReason::kNoExactEnd &&
+         leaf.reason != LeafReason::kWakerAlone;
 }
 
 bool waits_for_tasks_alone(const ReportTask& task) {

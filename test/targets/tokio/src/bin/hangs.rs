@@ -9,8 +9,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use std::future::Future;
 use std::io::BufRead;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use targets::{expect, leaf_below, spawn};
 use tokio::io::AsyncReadExt;
@@ -19,6 +20,8 @@ use tokio::sync::{mpsc, oneshot, Barrier, Mutex, Notify};
 use tokio::task::JoinHandle;
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+static SPINNING: AtomicBool = AtomicBool::new(true);
 
 fn here(word: &str, line: u32) {
     println!("{word} {}:{line} {}", file!(), unsafe { libc::gettid() });
@@ -34,6 +37,23 @@ impl Future for Forgetful {
         drop(cx.waker().clone());
         Poll::Pending
     }
+}
+
+/// Leaves its waker with somebody who will not wake it.
+struct Deposit(Arc<std::sync::Mutex<Option<Waker>>>);
+
+impl Future for Deposit {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        *self.0.lock().unwrap() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+async fn deposit(safe: Arc<std::sync::Mutex<Option<Waker>>>) {
+    leaf_below(&["Deposit"]);
+    Deposit(safe).await;
 }
 
 async fn forget() {
@@ -60,6 +80,11 @@ async fn join(task: JoinHandle<()>) {
 async fn lost_wake() {
     let forgetting = spawn(1, forget());
     spawn(1, join(forgetting));
+    let safe = Arc::default();
+    spawn(1, deposit(Arc::clone(&safe)));
+    while safe.lock().unwrap().take().is_none() {
+        tokio::task::yield_now().await;
+    }
     idle().await;
 }
 
@@ -153,11 +178,9 @@ fn sleep_on() {
 }
 
 fn spin_on() {
-    here("BLOCKED", line!() + 3);
+    here("BLOCKED", line!() + 2);
     targets::ready();
-    loop {
-        std::hint::spin_loop();
-    }
+    while SPINNING.load(Ordering::Relaxed) {}
 }
 
 fn wait_on() {

@@ -1,0 +1,34 @@
+// ThreadImage: registers and stack of one thread of another process, copied, to be unwound later. A thread
+// that sleeps in the kernel is read as it lies; only one that runs is stopped, and goes on before anything is
+// made of the copy. Needs what ptrace needs. Linux x86-64.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "cli/error.hpp"
+
+namespace asynctrace {
+
+struct ThreadImage {
+  static constexpr size_t kStackPointer = 7, kProgramCounter = 16;
+  // By their numbers in DWARF. Of a thread that sleeps the kernel tells only the two above.
+  std::array<std::optional<uint64_t>, 17> registers;
+  uint64_t stack_start = 0;  // address of the first byte of `stack`, at or above the stack pointer's page
+  std::vector<std::byte> stack;
+  uint64_t stopped_ns = 0;  // how long the thread was held, 0: not at all
+};
+
+// `pid`, `tid`: as this process sees them. Errors say why, in words for people; `may_stop` false leaves a
+// thread that runs alone.
+Result<ThreadImage> copy_thread(pid_t pid, pid_t tid, bool may_stop);
+
+// Run-time addresses, innermost first, as return addresses: see native_stack.hpp.
+Result<std::vector<uint64_t>> native_stack_of_image(pid_t pid, pid_t tid, const ThreadImage& image);
+
+}  // namespace asynctrace
