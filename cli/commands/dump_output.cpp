@@ -61,7 +61,8 @@ void DumpOutput::render(const Report& report, const std::string& reason, std::os
     case DumpFormat::kText: break;
   }
   if (written_++ > 0) out << '\n';
-  render_text(report, {colour_, form_.all, terminal_}, out);
+  const bool hung = reason == "timeout" || reason == "hang" || reason == "cancel";
+  render_text(report, {colour_, form_.all, terminal_, hung}, out);
 }
 
 Result<void> DumpOutput::write(const ProcessReport& process) {

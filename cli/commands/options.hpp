@@ -43,6 +43,8 @@ struct RunOptions {
   bool crash_stack = false;
   std::optional<std::chrono::nanoseconds> dump_after, dump_every, timeout;
   std::chrono::nanoseconds kill_after = std::chrono::seconds(10);
+  std::optional<std::chrono::nanoseconds> hang;
+  bool kill_on_hang = false;
   std::string dump_file;  // "": stderr
   std::vector<ReportTarget> reports;
   std::string output;  // pattern of -o, "": none

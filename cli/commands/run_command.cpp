@@ -5,11 +5,13 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include <fmt/format.h>
 
 #include "cli/commands/commands.hpp"
 #include "cli/commands/dump_output.hpp"
+#include "cli/commands/hang_watch.hpp"
 #include "cli/commands/messages.hpp"
 #include "cli/commands/pack_process.hpp"
 #include "cli/commands/report_output.hpp"
@@ -22,6 +24,7 @@
 #include "cli/process/target_check.hpp"
 #include "cli/render/duration.hpp"
 #include "cli/render/escape.hpp"
+#include "cli/render/phrases.hpp"
 
 namespace asynctrace {
 namespace {
@@ -45,6 +48,10 @@ std::string describe_end(int status) {
   return fmt::format("ended with status {}", WEXITSTATUS(status));
 }
 
+std::string in_words(std::chrono::nanoseconds duration) {
+  return format_duration(static_cast<uint64_t>(duration.count()));
+}
+
 // One run, from the first check to the exit code.
 class Run {
  public:
@@ -62,10 +69,14 @@ class Run {
   void announce(pid_t pid) const;
   void supervise();
   void dump(const std::string& reason);
+  void end_tree(const std::string& reason, const std::string& ending);
+  bool look_for_hangs();
+  void tell_killed();
+  void tell_end(const TracedProcess& process);
+  bool is_said_by_report() const { return options_.dump_file.empty() && reports_.shows_text_on_stderr(); }
+  void write_dump(const ProcessReport& report);
   std::string why_nothing_to_dump() const;
   Result<int> finish();
-  bool is_said_by_report() const { return options_.dump_file.empty() && reports_.shows_text_on_stderr(); }
-  void tell_end(const TracedProcess& process);
   void name_files(const std::vector<TracedProcess>& kept) const;
   RunOutcome outcome() const;
   void write_reports(const RunOutcome& outcome);
@@ -77,12 +88,16 @@ class Run {
   ReportOutput reports_;
   RepeatedReports processes_;
   Supervisor supervisor_;
+  std::optional<HangWatch> hangs_;
+  std::set<std::string> told_;  // files of killed processes
   bool timed_out_ = false;
 };
 
 Result<int> Run::execute(const Launch& launch) {
   auto started = supervisor_.start(launch, [this](pid_t pid) { announce(pid); });
   if (!started) return tl::unexpected(started.error());
+  if (reports_.wanted()) supervisor_.tell_cancel();
+  if (options_.hang) hangs_.emplace(*options_.hang, report_options(options_.form));
   supervise();
   return finish();
 }
@@ -102,22 +117,23 @@ void Run::supervise() {
             timeout = at(options_.timeout);
   for (;;) {
     TimePoint next;
-    for (const TimePoint& timer : {dump_after, dump_every, timeout}) {
+    const TimePoint hang = hangs_ ? TimePoint(hangs_->next()) : std::nullopt;
+    for (const TimePoint& timer : {dump_after, dump_every, timeout, hang}) {
       if (timer && (!next || *timer < *next)) next = timer;
     }
     Supervisor::Event event = supervisor_.wait(next);
     if (event == Supervisor::Event::kTargetEnded) return;
     if (event == Supervisor::Event::kQuitKey) {
       dump("signal");
+    } else if (event == Supervisor::Event::kEnded) {
+      tell_killed();
+    } else if (event == Supervisor::Event::kCancelled) {
+      dump("cancel");
+      write_reports({RunOutcome::Kind::kStopped, "was cancelled by a signal from outside"});
     } else if (next == timeout) {
-      dump("timeout");
-      const std::string ending = fmt::format(
-          "ran into the time-out of {}", format_duration(static_cast<uint64_t>(options_.timeout->count())));
-      print_message(fmt::format("{} {}", escape(options_.command[0]), ending));
-      timed_out_ = true;
-      write_reports({RunOutcome::Kind::kStopped, ending});
-      supervisor_.end_tree(std::chrono::duration_cast<Clock::duration>(options_.kill_after));
-      return;
+      return end_tree("timeout", fmt::format("ran into the time-out of {}", in_words(*options_.timeout)));
+    } else if (next == hang) {
+      if (look_for_hangs()) return end_tree("hang", fmt::format("hung for {}", in_words(*options_.hang)));
     } else if (next == dump_after) {
       dump_after.reset();
       dump("after");
@@ -129,20 +145,43 @@ void Run::supervise() {
   }
 }
 
+void Run::end_tree(const std::string& reason, const std::string& ending) {
+  dump(reason);
+  print_message(fmt::format("{} {}", escape(options_.command[0]), ending));
+  timed_out_ = true;
+  write_reports({RunOutcome::Kind::kStopped, ending});
+  supervisor_.end_tree(std::chrono::duration_cast<Clock::duration>(options_.kill_after));
+}
+
+// True: some task hangs, and that ends the run.
+bool Run::look_for_hangs() {
+  const std::vector<HangWatch::Hang> found = hangs_->look(segments_.live());
+  for (const HangWatch::Hang& hang : found) {
+    print_message(fmt::format("{} (pid {}) hangs: {} inside neither polled nor woken for {}",
+                              program_name(hang.report->report), hang.report->snapshot.process.pid,
+                              counted(hang.tasks, "task"), format_duration(hang.longest_ns)));
+    if (!options_.kill_on_hang) write_dump(*hang.report);
+  }
+  return options_.kill_on_hang && !found.empty();
+}
+
+void Run::write_dump(const ProcessReport& report) {
+  auto written = dumps_.write(report);
+  if (!written) print_error(written.error());
+}
+
 void Run::dump(const std::string& reason) {
   std::vector<TracedProcess> live = segments_.live();
   if (live.empty()) print_message("no tasks to show: " + why_nothing_to_dump());
-  const bool said_by_report = reason == "timeout" && is_said_by_report();
+  const bool ends_the_run = reason == "timeout" || reason == "hang" || reason == "cancel";
+  const bool said_by_report = ends_the_run && is_said_by_report();
   for (const TracedProcess& process : live) {
     auto report = processes_.read(process, report_options(options_.form), reason);
     if (!report) {
       print_error(report.error());
       continue;
     }
-    if (!said_by_report) {
-      auto written = dumps_.write(**report);
-      if (!written) print_error(written.error());
-    }
+    if (!said_by_report) write_dump(**report);
     reports_.add(std::move(*report));
   }
 }
@@ -166,25 +205,34 @@ void Run::write_reports(const RunOutcome& outcome) {
   if (!written) print_error(written.error());
 }
 
+// What SIGKILL has ended, as the kernel does when memory runs out, shows its tasks at once.
+void Run::tell_killed() {
+  for (const TracedProcess& process : segments_.killed(supervisor_.reaped())) tell_end(process);
+}
+
+// A crash is shown at once, and so is what was killed; what another process has reaped may have been killed,
+// or have left by _exit: it is shown if the run failed. Reports tell of every process that left a file.
+void Run::tell_end(const TracedProcess& process) {
+  const auto ended = supervisor_.reaped().find(process.pid);
+  const bool is_known = ended != supervisor_.reaped().end();
+  const bool failed = supervisor_.reaped().contains(supervisor_.target()) && supervisor_.exit_code() != 0;
+  const bool crashed = process.summary.crashed;
+  const bool killed = is_known ? is_killed(ended->second.status) : failed && process.life == Life::kEnded;
+  const bool shown = crashed || (killed && !timed_out_);
+  const bool is_new = shown && told_.insert(process.open_path).second;
+  const bool reported = reports_.wanted() && !reports_.knows(process.summary.pid);
+  if (!is_new && !reported) return;
+  auto report = read_report(process, report_options(options_.form), crashed ? "crash" : "post-mortem");
+  if (!report) return print_error(report.error());
+  if (is_new && !is_said_by_report()) write_dump(**report);
+  if (reported) reports_.add(std::move(*report));
+}
+
 RunOutcome Run::outcome() const {
   const int status = supervisor_.reaped().at(supervisor_.target()).status;
   const bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   const auto kind = WIFSIGNALED(status) ? RunOutcome::Kind::kStopped : RunOutcome::Kind::kFailed;
   return {well ? RunOutcome::Kind::kWell : kind, describe_end(status)};
-}
-
-// A crash is shown at once; reports tell of every process that left a file.
-void Run::tell_end(const TracedProcess& process) {
-  const bool crashed = process.summary.crashed;
-  const bool reported = reports_.wanted() && !reports_.knows(process.summary.pid);
-  if (!crashed && !reported) return;
-  auto report = read_report(process, report_options(options_.form), crashed ? "crash" : "post-mortem");
-  if (!report) return print_error(report.error());
-  if (crashed && !is_said_by_report()) {
-    auto written = dumps_.write(**report);
-    if (!written) print_error(written.error());
-  }
-  if (reported) reports_.add(std::move(*report));
 }
 
 Result<int> Run::finish() {

@@ -25,8 +25,8 @@ void add_report(RunOptions& options, const std::string& text) {
 void add_run(CLI::App& verb, RunOptions& options) {
   describe(
       verb, "asynctrace run [OPTIONS] [--] COMMAND [ARGUMENTS...]",
-      "Exit code: the command's own; 128+N if signal N killed it; 124 after --timeout; 125 if asynctrace\n"
-      "failed; 126, 127 if the command cannot be executed or found.\n\n"
+      "Exit code: the command's own; 128+N if signal N killed it; 124 after --timeout or a kill on\n"
+      "hang; 125 if asynctrace failed; 126, 127 if the command cannot be executed or found.\n\n"
       "Reports are written once, when a run ran into its time-out, was stopped by a signal, or failed while "
       "tasks\n"
       "waited. A run that ended well removes them, but for junit, which then holds a test case that passed. "
@@ -49,8 +49,12 @@ void add_run(CLI::App& verb, RunOptions& options) {
   add_duration(verb, "--dump-after", options.dump_after, "Dump once, so long after the start");
   add_duration(verb, "--dump-every", options.dump_every, "Dump again and again");
   add_duration(verb, "--timeout", options.timeout, "Dump, then end the command and all its children");
+  add_duration(verb, "--hang", options.hang,
+               "Dump once a task inside the program was neither polled nor woken for so long");
+  with_variable(add_choice<bool>(verb, "--on-hang", options.kill_on_hang, {{"report", false}, {"kill", true}},
+                                 "After --hang go on (default), or end all as --timeout does"));
   add_duration(verb, "--kill-after", options.kill_after,
-               "From --timeout's SIGTERM to its SIGKILL (default 10s)");
+               "From the SIGTERM of --timeout or --on-hang=kill to SIGKILL (default 10s)");
   add_repeatable(
       verb, "--report", [&options](const std::string& text) { add_report(options, text); },
       "What a run that hung, crashed or was stopped waited for: text, json, markdown, junit or github, "

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include <sys/types.h>
+#include <sys/wait.h>
+#include <csignal>
 
 #include "common/segment.hpp"
 
@@ -25,6 +27,9 @@ struct Ended {
   uint64_t at_ns = 0;  // CLOCK_MONOTONIC
   std::optional<CrashedThread> crash = {};
 };
+inline bool is_killed(int status) {
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
 using EndedProcesses = std::map<pid_t, Ended>;
 
 }  // namespace asynctrace

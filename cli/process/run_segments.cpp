@@ -131,6 +131,22 @@ std::vector<TracedProcess> RunSegments::live() const {
   return found;
 }
 
+std::vector<TracedProcess> RunSegments::killed(const EndedProcesses& reaped) const {
+  std::vector<TracedProcess> found;
+  const auto is_one = [](const auto& ended) { return is_killed(ended.second.status); };
+  if (std::none_of(reaped.begin(), reaped.end(), is_one)) return found;
+  for (const std::string& path : files()) {
+    auto summary = read_summary(path);
+    const auto ended = summary ? reaped.find(static_cast<pid_t>(summary->pid)) : reaped.end();
+    if (ended == reaped.end() || !is_one(*ended)) continue;
+    const Life life = life_of(path, *summary);
+    if (life == Life::kRunning || life == Life::kExeced) continue;
+    record_death(path, ended->second);
+    found.push_back({ended->first, life, path, path, std::move(*summary)});
+  }
+  return found;
+}
+
 std::vector<TracedProcess> RunSegments::discard_clean(const EndedProcesses& reaped,
                                                       bool target_ended_well) const {
   std::vector<TracedProcess> kept;

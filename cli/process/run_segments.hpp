@@ -24,6 +24,9 @@ class RunSegments {
   // The living processes below this one that are traced, parents first.
   std::vector<TracedProcess> live() const;
 
+  // The files of those that SIGKILL ended; so it is noted in them.
+  std::vector<TracedProcess> killed(const EndedProcesses& reaped) const;
+
   // Removes the files of processes that ended well and returns the others that are dead. `reaped` tells of
   // those that are known; their end is noted in the files that stay. A process that others reaped ended well
   // if it ran its exit handlers and the target, too, ended with 0. With -o nothing is removed.

@@ -123,13 +123,17 @@ Result<void> Supervisor::start(const Launch& launch, const std::function<void(pi
 }
 
 Supervisor::Event Supervisor::wait(std::optional<Clock::time_point> deadline) {
+  if (const int signal = std::exchange(cancelled_by_, 0); signal != 0 && !reaped_.contains(target_))
+    ::kill(target_, signal);
   for (;;) {
     if (reaped_.contains(target_)) return Event::kTargetEnded;
     if (std::exchange(quit_pressed_, false)) return Event::kQuitKey;
+    if (cancelled_by_ != 0) return Event::kCancelled;
+    if (std::exchange(reaped_before_, reaped_.size()) != reaped_.size()) return Event::kEnded;
     bool due = deadline && Clock::now() >= *deadline;
     take_signals(deadline);
     // Even a deadline that is always due, as with a tiny --dump-every, must not hide the end.
-    if (due && !quit_pressed_ && !reaped_.contains(target_)) return Event::kDeadline;
+    if (due && !quit_pressed_ && cancelled_by_ == 0 && !reaped_.contains(target_)) return Event::kDeadline;
   }
 }
 
@@ -154,6 +158,10 @@ void Supervisor::handle(const signalfd_siginfo& info) {
     quit_pressed_ = true;
   } else if (contains(kTerminalStops, info.ssi_signo)) {
     terminal_stop_ |= !sent_by_process(info);
+  } else if (tells_cancel_ && sent_by_process(info) &&
+             (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM)) {
+    tells_cancel_ = false;
+    cancelled_by_ = static_cast<int>(info.ssi_signo);
   } else if (sent_by_process(info) && !reaped_.contains(target_)) {
     ::kill(target_, static_cast<int>(info.ssi_signo));
   }

@@ -7,7 +7,8 @@
 //   is
 //     the quit key, TSTP stops us once it has stopped the target, and both go on together.
 //   from a process (kill): TERM, HUP, INT, USR1, USR2 are forwarded, QUIT is the quit key.
-// Without the quit key QUIT is like INT.
+// Without the quit key QUIT is like INT. Where that was asked for, a process's first INT or TERM is told as
+// an event, and forwarded only when the next event is waited for.
 #pragma once
 
 #include <chrono>
@@ -46,7 +47,7 @@ struct OldSignals {
 class Supervisor {
  public:
   using Clock = std::chrono::steady_clock;
-  enum class Event { kDeadline, kQuitKey, kTargetEnded };
+  enum class Event { kDeadline, kQuitKey, kCancelled, kEnded, kTargetEnded };
 
   Supervisor() = default;
   ~Supervisor();  // restores the signals; ends no process
@@ -57,7 +58,11 @@ class Supervisor {
   // gives an error with exit code 126 or 127.
   Result<void> start(const Launch& launch, const std::function<void(pid_t)>& before_exec);
 
-  // Blocks until something happens. The target's end is told again on every later call.
+  // From now on the first INT or TERM of a process is told: kCancelled.
+  void tell_cancel() { tells_cancel_ = true; }
+
+  // Blocks until something happens. The target's end is told again on every later call. kEnded: some other
+  // process was reaped.
   Event wait(std::optional<Clock::time_point> deadline);
 
   // SIGTERM to the whole tree, SIGKILL to what is left of it after `grace`; returns when nothing is left.
@@ -81,6 +86,9 @@ class Supervisor {
   pid_t target_ = -1;
   bool quit_key_ = true;
   bool quit_pressed_ = false;
+  bool tells_cancel_ = false;
+  int cancelled_by_ = 0;  // told or to be told, and not forwarded yet
+  size_t reaped_before_ = 0;
   bool target_stopped_ = false;
   bool terminal_stop_ = false;
   std::optional<CrashTracer> tracer_;

@@ -5,6 +5,7 @@
 
 #include "cli/render/escape.hpp"
 #include "cli/render/phrases.hpp"
+#include "cli/tree/findings.hpp"
 
 namespace asynctrace {
 namespace {
@@ -20,6 +21,7 @@ class TextRenderer {
     out_ << headline(report_) << '\n';
     crash();
     suspects();
+    if (options_.hung && report_.suspects.empty()) longest();
     section(GroupClass::kInside, "INSIDE");
     section(GroupClass::kOutside, "OUTSIDE");
     notes();
@@ -43,6 +45,7 @@ class TextRenderer {
   }
   void crash();
   void suspects();
+  void longest() const;
   void section(GroupClass group_class, std::string_view title);
   void notes() const;
 
@@ -87,6 +90,26 @@ void TextRenderer::suspects() {
     }
     rows(group, std::string(prefix.size(), ' '));
   }
+}
+
+// Inside, the oldest; then block_on's own futures, which wait for all the others.
+void TextRenderer::longest() const {
+  constexpr size_t kInsideNamed = 3;
+  std::string inside, own;
+  size_t count = 0;
+  for (const Finding& finding : find_findings(report_)) {
+    const ReportTask* task = find_task(report_, finding.group->tasks.front());
+    const bool is_own = task != nullptr && task->kind == ReportTaskKind::kBlockOn;
+    if (!is_own && (finding.group->group_class != GroupClass::kInside || ++count > kInsideNamed)) continue;
+    const std::string position =
+        finding.frame ? " at " + escape(report_.frames[*finding.frame].position) : "";
+    std::string& list = is_own ? own : inside;
+    list += fmt::format("{}{}, {}, {}{}", list.empty() ? "" : "; ", subject(*finding.group, report_),
+                        waiting(*finding.group, report_), escape(finding.evidence), position);
+  }
+  if (inside.empty() && own.empty()) return;
+  fmt::print(out_, "\nno suspects; waiting longest inside: {}{}{}\n", inside,
+             inside.empty() || own.empty() ? "" : "; ", own);
 }
 
 void TextRenderer::section(GroupClass group_class, std::string_view title) {

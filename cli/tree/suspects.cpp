@@ -171,7 +171,11 @@ Suspect SuspectFinder::blocked_worker(const BlockedThread& blocked, RowBuilder& 
   const Thread& thread = snapshot.threads[blocked.thread];
   const Task& task = *blocked.task;
   const ReportTask* outer = thread.outer_task ? find_task(report_, *thread.outer_task) : nullptr;
-  const bool is_worker = outer != nullptr && outer->kind == ReportTaskKind::kWorker;
+  // block_in_place hands a worker's loop to a thread that runs it as a blocking task.
+  const bool is_worker =
+      outer != nullptr &&
+      (outer->kind == ReportTaskKind::kWorker ||
+       (outer->type && report_.types[*outer->type].find("::worker::") != std::string::npos));
   size_t workers = 0, scheduled = 0;
   for (const ReportTask& other : report_.tasks) {
     workers += other.kind == ReportTaskKind::kWorker;

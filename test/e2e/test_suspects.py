@@ -40,20 +40,33 @@ def kinds(document):
     return [suspect["kind"] for suspect in document["suspects"]]
 
 
+def user_places(document, task):
+    """Of all of the user's functions on the way to where the task waits."""
+    (task,) = [found for found in document["tasks"] if found["id"] == task]
+    frames = [document["frames"][frame] for leaf in task["leaves"] for frame in document["stacks"][leaf["stack"]]]
+    return {user_place({"frames": [frame], "stacks": [[0]]}, 0) for frame in frames if frame["class"] == "user"}
+
+
 @pytest.mark.parametrize("runtime", ["multi", "current"])
 def test_a_lost_wake_up(tmp_path, runtime):
+    """One waker is dropped by the future itself, one later by somebody else; a third task joins the first."""
     with hangs(tmp_path, "lost_wake", runtime) as target:
         document = dump(target)
-        assert kinds(document) == ["no_waker", "waits_on_suspect"]
-        lost, joiner = document["suspects"]
-        assert places(document, lost["tasks"]) == {truth(target, "Forgetful"): 1}
+        assert kinds(document) == ["no_waker", "no_waker", "waits_on_suspect"]
+        lost = [task for suspect in document["suspects"][:2] for task in suspect["tasks"]]
+        (forgetful,) = [task for task in lost if truth(target, "Forgetful") in user_places(document, task)]
+        (deposit,) = [task for task in lost if truth(target, "Deposit") in user_places(document, task)]
+        assert {forgetful, deposit} == set(lost)
+        joiner = document["suspects"][2]
         assert places(document, joiner["tasks"]) == {truth(target, "JoinHandle"): 1}
-        assert joiner["evidence"] == f"waits for suspect task {lost['tasks'][0]} (JoinHandle)"
+        assert joiner["evidence"] == f"waits for suspect task {forgetful} (JoinHandle)"
         shown = text(target)
-        assert "nothing can wake it (its waker was dropped)" in shown and truth(target, "Forgetful") in shown
+        assert shown.count("nothing can wake it (its waker was dropped)") == 2
+        assert truth(target, "Forgetful") in shown and truth(target, "Deposit") in shown
         segment = target.kill()
     again = json.loads(asynctrace("dump", "--format", "json", segment).stdout)
-    assert again["suspects"] == document["suspects"] and places(again, lost["tasks"]) == places(document, lost["tasks"])
+    assert again["suspects"] == document["suspects"]
+    assert truth(target, "Deposit") in user_places(again, deposit)
 
 
 @pytest.mark.parametrize("runtime", ["multi", "current"])
@@ -100,10 +113,15 @@ def blocked_places(document):
     return [user_place(document, tasks[suspect["tasks"][0]]["running_stack"]) for suspect in blocked]
 
 
-def wait_until_blocked(target, tid):
-    """The program says that it is about to sleep; the kernel knows when it does."""
-    sleeps = pathlib.Path(f"/proc/{target.pid}/task/{tid}/syscall")
-    wait_until(lambda: not sleeps.read_text().startswith("running"), "the thread sleeps")
+def wait_until_blocked(target, how="sleep"):
+    """The program says that it is about to block; when it does is seen from outside only."""
+    place, tid = target.words("BLOCKED")[0].split()
+    if how == "spin":
+        wait_until(lambda: blocked_places(dump(target, "--blocked", "1us")) == [place], "the thread spins")
+    else:
+        sleeps = pathlib.Path(f"/proc/{target.pid}/task/{tid}/syscall")
+        wait_until(lambda: not sleeps.read_text().startswith("running"), "the thread sleeps")
+    return place, tid
 
 
 @pytest.mark.parametrize("runtime", ["multi", "current"])
@@ -111,10 +129,8 @@ def wait_until_blocked(target, tid):
 def test_a_blocked_thread(tmp_path, runtime, how):
     """Beside it block a spawn_blocking closure, a block_on and a block_in_place, which all may."""
     with hangs(tmp_path, "blocked", runtime, how) as target:
-        place, tid = target.words("BLOCKED")[0].split()
-        if how != "spin":
-            wait_until_blocked(target, tid)
-        document = dump(target, "--blocked", "1ms")
+        place, tid = wait_until_blocked(target, how)
+        document = dump(target, "--blocked", "1us")
         assert kinds(document) == ["blocked_worker"]
         assert blocked_places(document) == [place]
         (suspect,) = document["suspects"]
@@ -128,7 +144,7 @@ def test_a_blocked_thread(tmp_path, runtime, how):
         # Whatever sleeps is read as it lies; what runs is stopped, and the dump says for how long.
         stopped = [found["message"] for found in document["diagnostics"] if found["code"] == "thread_stopped"]
         assert len(stopped) == (how == "spin")
-        shown = text(target, "--blocked", "1ms")
+        shown = text(target, "--blocked", "1us")
         assert suspect["evidence"].split(" in one")[0].split(":")[0] in shown and "[native stack]" in shown and place in shown
         assert kinds(dump(target, "--blocked", "1h")) == []
         target.process.stdin.close()
@@ -137,19 +153,19 @@ def test_a_blocked_thread(tmp_path, runtime, how):
 
 def test_a_thread_that_may_not_be_stopped(tmp_path):
     with hangs(tmp_path, "blocked", "current", "spin") as target:
-        document = dump(target, "--blocked", "1ms", "--no-stop")
+        document = dump(target, "--blocked", "1us", "--no-stop")
         assert kinds(document) == ["blocked_worker"]
-        assert "stack unknown: it runs, and --no-stop leaves it alone" in text(target, "--blocked", "1ms", "--no-stop")
+        assert "stack unknown: it runs, and --no-stop leaves it alone" in text(target, "--blocked", "1us", "--no-stop")
         assert not any(found["code"] == "thread_stopped" for found in document["diagnostics"])
 
 
 def test_a_stopped_process_stays_stopped(tmp_path):
     with hangs(tmp_path, "blocked", "current", "spin") as target:
-        place, _ = target.words("BLOCKED")[0].split()
+        place, _ = wait_until_blocked(target, "spin")
         state = lambda: pathlib.Path(f"/proc/{target.pid}/stat").read_text().rpartition(")")[2].split()[0]
         os.kill(target.pid, signal.SIGSTOP)
         wait_until(lambda: state() == "T", "stopped")
-        assert blocked_places(dump(target, "--blocked", "1ms")) == [place]
+        assert blocked_places(dump(target, "--blocked", "1us")) == [place]
         assert state() == "T"
         os.kill(target.pid, signal.SIGCONT)
         wait_until(lambda: state() in "RS", "continued")
@@ -157,8 +173,7 @@ def test_a_stopped_process_stays_stopped(tmp_path):
 
 def test_a_dead_process_has_no_stack_but_says_so(tmp_path):
     with hangs(tmp_path, "blocked", "current", "sleep") as target:
-        _, tid = target.words("BLOCKED")[0].split()
-        wait_until_blocked(target, tid)
+        _, tid = wait_until_blocked(target)
         segment = target.kill()
-    shown = asynctrace("dump", "--blocked", "1ms", segment).stdout
+    shown = asynctrace("dump", "--blocked", "1us", segment).stdout
     assert f"thread tid {tid}: " in shown and "stack unknown: the process has ended" in shown
