@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 
 import pytest
-from conftest import PATIENCE, asynctrace, program, traced, user_place
+from conftest import PATIENCE, asynctrace, program, tasks, traced, user_place
 from pty_session import wait_until
 
 
@@ -18,6 +18,18 @@ def hangs(tmp_path, *arguments):
 
 def dump(target, *options):
     return json.loads(asynctrace("dump", "--format", "json", *options, target.pid, env=target.env).stdout)
+
+
+def settled(target):
+    """A dump between two polls: a task says that it is stuck a moment before its poll has returned."""
+    found = []
+
+    def all_wait():
+        found[:] = [dump(target)]
+        return all(task["state"] == "waiting" for task in tasks(found[0]))
+
+    wait_until(all_wait, "all tasks wait")
+    return found[0]
 
 
 def text(target, *options):
@@ -51,7 +63,7 @@ def user_places(document, task):
 def test_a_lost_wake_up(tmp_path, runtime):
     """One waker is dropped by the future itself, one later by somebody else; a third task joins the first."""
     with hangs(tmp_path, "lost_wake", runtime) as target:
-        document = dump(target)
+        document = settled(target)
         assert kinds(document) == ["no_waker", "no_waker", "waits_on_suspect"]
         lost = [task for suspect in document["suspects"][:2] for task in suspect["tasks"]]
         (forgetful,) = [task for task in lost if truth(target, "Forgetful") in user_places(document, task)]
@@ -72,7 +84,7 @@ def test_a_lost_wake_up(tmp_path, runtime):
 @pytest.mark.parametrize("runtime", ["multi", "current"])
 def test_tasks_that_join_each_other(tmp_path, runtime):
     with hangs(tmp_path, "join_cycle", runtime) as target:
-        document = dump(target)
+        document = settled(target)
         assert kinds(document) == ["deadlock"]
         (deadlock,) = document["suspects"]
         a, b = deadlock["tasks"]
@@ -83,7 +95,7 @@ def test_tasks_that_join_each_other(tmp_path, runtime):
 
 def test_a_sender_that_never_sends_is_no_evidence(tmp_path):
     with hangs(tmp_path, "never_sent") as target:
-        document = dump(target)
+        document = settled(target)
         assert document["suspects"] == []
         inside = [task for group in document["groups"] if group["class"] == "inside" for task in group["tasks"]]
         assert places(document, inside) == target.leaves()
@@ -92,7 +104,7 @@ def test_a_sender_that_never_sends_is_no_evidence(tmp_path):
 
 def test_tasks_that_lock_in_opposite_order(tmp_path):
     with hangs(tmp_path, "mutex_deadlock") as target:
-        document = dump(target)
+        document = settled(target)
         locking = [task["id"] for task in document["tasks"] for leaf in task["leaves"] if leaf["kind"] == "Mutex lock"]
         assert places(document, locking) == {truth(target, "Mutex lock"): 2}
 
