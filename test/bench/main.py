@@ -14,6 +14,7 @@ from memory import memory
 from native import native
 from programs import build, echo, pingpong, start
 from report import report
+from symbols import symbols
 
 BENCHMARKS = {
     "capture": capture,
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "report": report,
     "start": start,
     "build": build,
+    "symbols": symbols,
 }
 LINE = "{:<46}{:>12}{:>12}{:>14}  {:<22}{}"
 
