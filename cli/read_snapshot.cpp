@@ -68,7 +68,8 @@ ProcessState how_it_ended(uint32_t wait_status) {
 class Builder {
  public:
   Builder(const SegmentFile& file, const ReadOptions& options)
-      : reader_(file.reader()),
+      : file_(file),
+        reader_(file.reader()),
         header_(reader_.header()),
         options_(options),
         durations_(rate(), 0),
@@ -78,13 +79,15 @@ class Builder {
     const uint64_t started = clock_ns(CLOCK_MONOTONIC);
     snapshot_.captured_realtime_ns = static_cast<int64_t>(clock_ns(CLOCK_REALTIME));
     durations_ = Durations(rate(), end_of_time(started));
-    const std::vector<RawTask> tasks = read_tasks(reader_);
+    RawTasks raw = read_tasks(reader_);
+    file_.let_go();  // the records of a million tasks; what is left to read is little
     snapshot_.process = process_info();
     read_modules();
     snapshot_.poll_hook = {header_.poll_hook_start, header_.poll_hook_end};
     read_threads();
     native_.read_tasks();
-    for (const RawTask& raw : tasks) add_task(raw);
+    snapshot_.tasks.reserve(raw.tasks.size());
+    for (; !raw.tasks.empty(); raw.tasks.pop_front()) add_task(raw.tasks.front(), raw.leaves);
     link_joins();
     if (snapshot_.process.state == ProcessState::kCrashed)
       snapshot_.crash = read_crash(reader_, in_abort_, snapshot_);
@@ -186,7 +189,7 @@ class Builder {
     return found->second;
   }
 
-  void add_task(const RawTask& raw) {
+  void add_task(const RawTask& raw, const std::deque<RawLeaf>& leaves) {
     const segment::Task& in = raw.task;
     Task out;
     out.id = in.id;
@@ -211,7 +214,8 @@ class Builder {
     if (in.last_tid != 0) out.last_poll_tid = in.last_tid;
     const bool nothing_wakes_it =
         out.state == TaskState::kWaiting && in.references == segment::References::kNone;
-    for (const segment::Leaf& leaf : raw.leaves) {
+    for (uint32_t i = raw.first_leaf; i != kNoLeaf; i = leaves[i].next) {
+      const segment::Leaf& leaf = leaves[i].leaf;
       const bool is_gone = (leaf.flags & segment::kWakerGone) != 0;
       if (!is_gone || (nothing_wakes_it && leaf.poll == in.polls)) add_leaf(in, leaf, out);
     }
@@ -248,13 +252,19 @@ class Builder {
   }
 
   void link_joins() {
-    std::unordered_map<uint64_t, uint64_t> id_at;
+    std::unordered_map<uint64_t, std::optional<uint64_t>> id_at;  // of the joined tasks only: they are few
     for (const Task& task : snapshot_.tasks)
-      if (task.kind == TaskKind::kTask) id_at.emplace(task.address, task.id);
+      for (const Leaf& leaf : task.leaves)
+        if (leaf.joins_address != 0) id_at.try_emplace(leaf.joins_address);
+    if (id_at.empty()) return;
+    for (const Task& task : snapshot_.tasks) {
+      if (task.kind != TaskKind::kTask) continue;
+      const auto joined = id_at.find(task.address);
+      if (joined != id_at.end() && !joined->second) joined->second = task.id;
+    }
     for (Task& task : snapshot_.tasks)
       for (Leaf& leaf : task.leaves)
-        if (const auto found = id_at.find(leaf.joins_address); found != id_at.end())
-          leaf.waits_for_task = found->second;
+        if (leaf.joins_address != 0) leaf.waits_for_task = id_at.at(leaf.joins_address);
   }
 
   void read_losses() {
@@ -272,6 +282,7 @@ class Builder {
       snapshot_.agent_off_reason = off_reason(header_.off_reason);
   }
 
+  const SegmentFile& file_;
   const SegmentReader& reader_;
   const segment::Header header_;
   const ReadOptions options_;

@@ -17,6 +17,8 @@ class SegmentFile {
   static Result<SegmentFile> open(const std::string& path);
 
   const SegmentReader& reader() const { return reader_; }
+  // Gives the pages back that were read so far; they are read from the file again if need be.
+  void let_go() const { file_.let_go(); }
   bool is_packed() const;
   // Of a packed file, one for each of the modules that it has; else none.
   Result<std::vector<ModuleSymbols>> symbols(size_t modules) const;

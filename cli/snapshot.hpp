@@ -89,18 +89,18 @@ struct Task {
   uint64_t id = 0;
   uint64_t address = 0;
   TaskKind kind = TaskKind::kTask;
-  RuntimeId runtime = RuntimeId::kUnknown;
-  uint64_t poll_function = 0;  // run-time address of its poll function, 0: unknown
-  TaskState state = TaskState::kWaiting;
   bool nests_polls = false;  // a worker loop, or a runtime inside a task
   bool stuck = false;        // a fact: nothing can wake it
   bool torn = false;         // it kept changing while it was read: leaves may be missing
-  uint64_t created_ns = 0;   // how long ago
+  RuntimeId runtime = RuntimeId::kUnknown;
+  uint64_t poll_function = 0;  // run-time address of its poll function, 0: unknown
+  TaskState state = TaskState::kWaiting;
+  uint64_t created_ns = 0;  // how long ago
   uint64_t in_state_ns = 0;
   uint64_t busy_ns = 0;
   uint64_t max_poll_ns = 0;
-  uint64_t polls = 0;
-  uint64_t wakes = 0;
+  uint32_t polls = 0;
+  uint32_t wakes = 0;
   std::optional<uint32_t> last_poll_tid;
   std::optional<NativeTask> native;
   std::vector<Leaf> leaves;

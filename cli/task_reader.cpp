@@ -1,7 +1,6 @@
 #include "cli/task_reader.hpp"
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -18,23 +17,27 @@ class TaskReader {
  public:
   explicit TaskReader(const SegmentReader& reader) : reader_(reader) {}
 
-  std::vector<RawTask> read() {
-    for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++) add(slot);
+  RawTasks read() {
+    for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++) {
+      if (const auto task = reader_.task(slot)) tasks().push_back({*task, slot});
+    }
+    std::sort(tasks().begin(), tasks().end(), [](const RawTask& a, const RawTask& b) {
+      return std::pair(a.task.id, a.slot) < std::pair(b.task.id, b.slot);
+    });
     while (read_leaves() && round_ < kRounds) {
     }
-    std::erase_if(tasks_, [](const RawTask& raw) { return raw.task.id == 0; });
-    std::sort(tasks_.begin(), tasks_.end(),
-              [](const RawTask& a, const RawTask& b) { return a.task.id < b.task.id; });
-    return std::move(tasks_);
+    std::erase_if(tasks(), [](const RawTask& raw) { return raw.ended; });
+    return std::move(result_);
   }
 
  private:
-  void add(uint32_t slot) {
-    const auto task = reader_.task(slot);
-    if (!task) return;
-    by_id_.emplace(task->id, tasks_.size());
-    tasks_.push_back({*task, {}, false});
-    slots_.push_back(slot);
+  std::deque<RawTask>& tasks() { return result_.tasks; }
+
+  RawTask* find(uint64_t id) {
+    const auto found =
+        std::lower_bound(tasks().begin(), tasks().end(), id,
+                         [](const RawTask& raw, uint64_t wanted) { return raw.task.id < wanted; });
+    return found != tasks().end() && found->task.id == id ? &*found : nullptr;
   }
 
   // True: some task changed meanwhile and wants another look. A later look is quick, so that it can fall
@@ -43,45 +46,48 @@ class TaskReader {
     for (uint32_t index = 0; index < reader_.used(segment::kLeaves); index++) {
       if (round_ != 0 && !unsettled_.contains(reader_.peek_leaf_task(index))) continue;
       const auto leaf = reader_.leaf(index);
-      const auto found = leaf ? by_id_.find(leaf->task) : by_id_.end();
-      if (found != by_id_.end() && !tasks_[found->second].settled)
-        tasks_[found->second].leaves.push_back(*leaf);
+      RawTask* raw = leaf ? find(leaf->task) : nullptr;
+      if (raw != nullptr && !raw->settled) add(*raw, *leaf);
     }
     const bool last = ++round_ == kRounds;
     const auto looked_at = std::exchange(unsettled_, {});
     if (round_ == 1) {
-      for (size_t i = 0; i < tasks_.size(); i++) settle(i, last);
+      for (RawTask& raw : tasks()) settle(raw, last);
     } else {
-      for (const uint64_t id : looked_at) settle(by_id_.at(id), last);
+      for (const uint64_t id : looked_at) settle(*find(id), last);
     }
     return !unsettled_.empty();
   }
 
-  void settle(size_t index, bool last) {
-    RawTask& raw = tasks_[index];
-    const auto now = reader_.task(slots_[index]);
+  void add(RawTask& raw, const segment::Leaf& leaf) {
+    const auto index = static_cast<uint32_t>(result_.leaves.size());
+    result_.leaves.push_back({leaf});
+    (raw.first_leaf == kNoLeaf ? raw.first_leaf : result_.leaves[raw.last_leaf].next) = index;
+    raw.last_leaf = index;
+  }
+
+  void settle(RawTask& raw, bool last) {
+    const auto now = reader_.task(raw.slot);
     if (!now || now->id != raw.task.id) {
-      raw.task.id = 0;  // it ended while it was read
+      raw.ended = true;
       return;
     }
     raw.settled = same_moment(raw.task, *now);
     raw.task = *now;
     if (raw.settled) return;
     unsettled_.insert(raw.task.id);
-    if (!last) raw.leaves.clear();
+    if (!last) raw.first_leaf = raw.last_leaf = kNoLeaf;
   }
 
   const SegmentReader& reader_;
-  std::vector<RawTask> tasks_;
-  std::vector<uint32_t> slots_;
-  std::unordered_map<uint64_t, size_t> by_id_;
+  RawTasks result_;
   std::unordered_set<uint64_t> unsettled_;  // ids
   int round_ = 0;
 };
 
 }  // namespace
 
-std::vector<RawTask> read_tasks(const SegmentReader& reader) {
+RawTasks read_tasks(const SegmentReader& reader) {
   return TaskReader(reader).read();
 }
 

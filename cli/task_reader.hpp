@@ -1,21 +1,39 @@
 // The tasks of a segment with their leaves, each as it was at one moment. Allocates; never blocks.
 #pragma once
 
-#include <vector>
+#include <cstdint>
+#include <deque>
 
 #include "common/segment_reader.hpp"
 
 namespace asynctrace {
 
-// One task and its leaves. Not settled: it kept changing, so leaves may be missing or of another moment.
-struct RawTask {
-  segment::Task task;
-  std::vector<segment::Leaf> leaves;
-  bool settled = false;
+inline constexpr uint32_t kNoLeaf = UINT32_MAX;
+
+struct RawLeaf {
+  segment::Leaf leaf;
+  uint32_t next = kNoLeaf;  // of the same task, index into RawTasks::leaves
 };
 
-// By id. Tasks change while they are read: one counts as read when it was in the same state before and after
-// its leaves were; the rest is read again, a bounded number of times.
-std::vector<RawTask> read_tasks(const SegmentReader& reader);
+// One task. Not settled: it kept changing, so leaves may be missing or of another moment.
+struct RawTask {
+  segment::Task task;
+  uint32_t slot;
+  uint32_t first_leaf = kNoLeaf;
+  uint32_t last_leaf = kNoLeaf;
+  bool settled = false;
+  bool ended = false;  // while it was read
+};
+
+// In pieces, so that the memory of a million tasks can be given back while they are turned into something
+// else.
+struct RawTasks {
+  std::deque<RawTask> tasks;  // by id
+  std::deque<RawLeaf> leaves;
+};
+
+// Tasks change while they are read: one counts as read when it was in the same state before and after its
+// leaves were; the rest is read again, a bounded number of times.
+RawTasks read_tasks(const SegmentReader& reader);
 
 }  // namespace asynctrace

@@ -153,18 +153,16 @@ std::string JsonItems::runtime(const ReportRuntime& runtime) const {
 }
 
 std::string JsonItems::group(const Group& group) const {
-  return written({{"tasks", group.tasks},
-                  {"count", group.tasks.size()},
-                  {"class", name(group.group_class)},
-                  {"min_ns", group.waiting.min_ns},
-                  {"median_ns", group.waiting.median_ns},
-                  {"max_ns", group.waiting.max_ns},
-                  {"stacks", group.stacks},
-                  {"unmoved", report_.since_earlier_ns ? Json(group.unmoved) : Json(nullptr)}});
+  return fmt::format(
+      R"({{"tasks":[{}],"count":{},"class":"{}","min_ns":{},"median_ns":{},"max_ns":{},"stacks":[{}],"unmoved":{}}})",
+      fmt::join(group.tasks, ","), group.tasks.size(), name(group.group_class), group.waiting.min_ns,
+      group.waiting.median_ns, group.waiting.max_ns, fmt::join(group.stacks, ","),
+      report_.since_earlier_ns ? Json(group.unmoved).dump() : std::string(kNull));
 }
 
 std::string JsonItems::suspect(const Suspect& suspect) const {
-  return written({{"kind", suspect.kind}, {"evidence", suspect.evidence}, {"tasks", suspect.group.tasks}});
+  return fmt::format(R"({{"kind":{},"evidence":{},"tasks":[{}]}})", text(suspect.kind).dump(),
+                     text(suspect.evidence).dump(), fmt::join(suspect.group.tasks, ","));
 }
 
 std::string JsonItems::diagnostic(const Diagnostic& diagnostic) const {

@@ -79,9 +79,8 @@ bool is_executor_thread(const ReportTask& task, const Report& report) {
   return runs_executor;
 }
 
-void add_runtimes(Report& report, const std::vector<const Poller*>& pollers) {
-  for (size_t i = 0; i < report.tasks.size(); ++i) {
-    const ReportTask& task = report.tasks[i];
+void add_runtimes(Report& report, PollerTable& pollers) {
+  for (const ReportTask& task : report.tasks) {
     if (task.task->runtime == RuntimeId::kUnknown) continue;
     auto runtime =
         std::find_if(report.runtimes.begin(), report.runtimes.end(), [&](const ReportRuntime& known) {
@@ -91,7 +90,8 @@ void add_runtimes(Report& report, const std::vector<const Poller*>& pollers) {
       report.runtimes.push_back({task.task->runtime, std::string(runtime_name(*task.task)), "", 0, {}});
       runtime = report.runtimes.end() - 1;
     }
-    if (runtime->version.empty()) runtime->version = pollers[i]->version;
+    if (runtime->version.empty())
+      runtime->version = pollers.find(task.task->poll_function, task.task->runtime).version;
     if (task.kind == ReportTaskKind::kWorker) {
       count_worker(*task.task, *report.snapshot, runtime->workers);
     } else {
@@ -126,24 +126,16 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   report.symbols = &symbols;
   report.source_root = options.sources.root;
 
-  std::vector<const Task*> tasks;
-  tasks.reserve(snapshot.tasks.size());
-  for (const Task& task : snapshot.tasks) tasks.push_back(&task);
-  std::sort(tasks.begin(), tasks.end(), [](const Task* a, const Task* b) { return a->id < b->id; });
-
   StackTable stacks(snapshot, symbols, options, report);
   PollerTable pollers(symbols, report);
-  std::vector<const Poller*> poller_of;
-  report.tasks.reserve(tasks.size());
-  poller_of.reserve(tasks.size());
-  for (const Task* task : tasks) {
-    const Poller& poller = pollers.find(task->poll_function, task->runtime);
-    poller_of.push_back(&poller);
-    report.tasks.push_back(
-        {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
-    if (task->native) report.tasks.back().spawn_stack = stacks.add(task->native->spawn_stack);
+  report.tasks.reserve(snapshot.tasks.size());
+  for (const Task& task : snapshot.tasks) {
+    const Poller& poller = pollers.find(task.poll_function, task.runtime);
+    report.tasks.push_back({&task, task_kind(task, poller), poller.type, judge_leaves(task, stacks, report)});
+    if (task.native) report.tasks.back().spawn_stack = stacks.add(task.native->spawn_stack);
     if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
   }
+  std::ranges::sort(report.tasks, {}, [](const ReportTask& task) { return task.task->id; });
   add_crash(report, stacks, options);
   for (const Thread& thread : snapshot.threads) {
     const ReportTask* task = thread.task && thread.native_stack ? find_task(report, *thread.task) : nullptr;
@@ -152,7 +144,7 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
         stacks.add_native(*thread.native_stack, true);
   }
   build_groups(report, options, blocked_threads(snapshot, symbols, options.blocked_ns));
-  add_runtimes(report, poller_of);
+  add_runtimes(report, pollers);
   add_diagnostics(report);
   if (options.earlier != nullptr) mark_unmoved(report, *options.earlier);
   return report;
