@@ -200,8 +200,10 @@ class Builder {
       out.runtime = poller->runtime;
       out.poll_function = poller->address;
     }
-    out.native = native_.task(in.id);
-    if (out.native) out.runtime = RuntimeId::kNative;
+    if (auto native = native_.task(in.id)) {
+      out.native = std::make_shared<const NativeTask>(std::move(*native));
+      out.runtime = RuntimeId::kNative;
+    }
     out.state = static_cast<TaskState>(in.state & 3);
     out.nests_polls = (in.kind_and_flags & segment::kNestsPolls) != 0;
     out.torn = !raw.settled;

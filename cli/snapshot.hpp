@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -102,7 +103,7 @@ struct Task {
   uint32_t polls = 0;
   uint32_t wakes = 0;
   std::optional<uint32_t> last_poll_tid;
-  std::optional<NativeTask> native;
+  std::shared_ptr<const NativeTask> native;  // null: it has not; most have not, so that this costs a pointer
   std::vector<Leaf> leaves;
 };
 

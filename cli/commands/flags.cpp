@@ -84,8 +84,10 @@ void add_symbols(CLI::App& verb, SymbolOptions& options) {
   with_variable(verb.add_option("--sysroot", options.sysroot, "The paths of the process are below DIR")
                     ->check(is_directory)
                     ->type_name("DIR"));
-  with_variable(verb.add_flag("--debuginfod", options.debuginfod,
-                              "Ask the servers of $DEBUGINFOD_URLS for what is not found"));
+  with_variable(
+      verb.add_flag("--debuginfod", options.debuginfod,
+                    "Ask the servers of $DEBUGINFOD_URLS for what is not found: two minutes at most, "
+                    "and Ctrl-C goes on without"));
   with_variable(verb.add_flag_callback(
       "--no-cache", [&options] { options.cache_directory.clear(); },
       "Neither use nor keep symbols in ~/.cache/asynctrace"));

@@ -23,6 +23,17 @@ def dump(bench):
         yield Figure(f"{name}, CLI's peak memory, MB", None, None, max(megabytes), 300 if largest else None, " MB")
         longest = [[max(gaps[i : i + dumps]) for i in range(0, len(gaps), dumps)] for gaps in (idle_gaps, dump_gaps)]
         yield ratio(f"{name}, ticker's longest gap, ms", *longest, goal=2)
+    if not bench.quick:
+        yield from dump_of_a_million(bench)
+
+
+def dump_of_a_million(bench):
+    with waiters(bench, 1_000_000, traced=True) as program:
+        for form, goal in (("text", None), ("json", 8)):
+            seconds, megabytes = zip(*(run_dump(bench, program.pid, form) for _ in range(3)))
+            name = f"dump of 1,000,000 tasks as {form}"
+            yield Figure(f"{name}, s", None, None, statistics.median(seconds), goal, " s")
+            yield Figure(f"{name}, CLI's memory, MB", None, None, max(megabytes), 300, " MB")
 
 
 def run_beside_ticker(bench, program):

@@ -57,6 +57,7 @@ class Bench:
         environment["ASYNCTRACE_DIR"] = str(self.segments)
         if traced:
             environment["LD_PRELOAD"] = str(self.build / "agent" / "libasynctrace-agent.so")
+            environment["ASYNCTRACE_MAX_SIZE"] = str(1 << 30)  # sparse; for a million tasks
         return environment
 
     def start(self, command, traced):

@@ -28,6 +28,12 @@ def quick(request):
     return request.config.getoption("--quick")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Neither reads nor leaves symbols in the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def lacking(what):
     """A privilege or kernel feature is missing: CI must have it, other machines may not."""
     if os.environ.get("CI") == "true":
