@@ -126,16 +126,21 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   report.symbols = &symbols;
   report.source_root = options.sources.root;
 
+  std::vector<const Task*> tasks;
+  tasks.reserve(snapshot.tasks.size());
+  for (const Task& task : snapshot.tasks) tasks.push_back(&task);
+  std::ranges::sort(tasks, {}, &Task::id);
+
   StackTable stacks(snapshot, symbols, options, report);
   PollerTable pollers(symbols, report);
   report.tasks.reserve(snapshot.tasks.size());
-  for (const Task& task : snapshot.tasks) {
-    const Poller& poller = pollers.find(task.poll_function, task.runtime);
-    report.tasks.push_back({&task, task_kind(task, poller), poller.type, judge_leaves(task, stacks, report)});
-    if (task.native) report.tasks.back().spawn_stack = stacks.add(task.native->spawn_stack);
+  for (const Task* task : tasks) {
+    const Poller& poller = pollers.find(task->poll_function, task->runtime);
+    report.tasks.push_back(
+        {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
+    if (task->native) report.tasks.back().spawn_stack = stacks.add(task->native->spawn_stack);
     if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
   }
-  std::ranges::sort(report.tasks, {}, [](const ReportTask& task) { return task.task->id; });
   add_crash(report, stacks, options);
   for (const Thread& thread : snapshot.threads) {
     const ReportTask* task = thread.task && thread.native_stack ? find_task(report, *thread.task) : nullptr;
