@@ -116,7 +116,7 @@ void look_at(const std::string& path, ProcessState state, FrameView view) {
   const auto snapshot = read_snapshot(path, {state, 0});
   if (!snapshot) return;
   MadeUpFrames symbols(snapshot->modules.size());
-  const Report report = build_report(*snapshot, symbols, {view, "/src"});
+  const Report report = build_report(*snapshot, symbols, {view, {{}, "/src"}});
   rendered([&](std::ostream& out) { render_text(report, {.all = true}, out); });
   rendered([&](std::ostream& out) { render_text(report, {.terminal = true}, out); });
   const JsonOptions options{"request", "0"};
