@@ -134,7 +134,7 @@ Result<std::unique_ptr<DebuginfodClient>> DebuginfodClient::open() {
   const char* urls = std::getenv(DEBUGINFOD_URLS_ENV_VAR);
   if (urls == nullptr || *urls == '\0') {
     return fail("--debuginfod: no server is named",
-                "DEBUGINFOD_URLS=https://debuginfod.debian.net asynctrace ...", 2);
+                "set DEBUGINFOD_URLS to the servers to ask, as your distribution documents them", 2);
   }
   auto impl = std::make_unique<Impl>();
   if (!impl->load_all()) {
