@@ -2,11 +2,11 @@
 // This header is the only place that knows its layout. Plain data, no functions that allocate; the agent
 // includes it in code that may run in any thread and inside a signal handler.
 //
-//   offset 0                                                                     Header::file_size
-//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+--------+--------------+
-//   | Header | strings | modules | pollers | threads | tasks  | leaves | stacks | pcs | labels | native tasks
-//   |
-//   +--------+---------+---------+---------+---------+--------+--------+--------+-----+--------+--------------+
+//   offset 0                                                                               Header::file_size
+//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+---------+
+//   | Header | strings | modules | pollers | threads | tasks | leaves | stacks | pcs | labels | native  |
+//   |        |         |         |         |         |       |        |        |     |        |  tasks  |
+//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+---------+
 //     4 KiB    each section starts on a page; an array of `capacity` items of `item_size` bytes
 //
 // The file is created sparse at its final size; pages are reserved before they are written, so that a full
@@ -162,8 +162,8 @@ struct Header {
   uint32_t wait_status;
   uint32_t reserved;
   Crash crash;
-  // Code of the agent's poll hook: a native stack holds a return address in (start, end] for each poll that is
-  // in progress. 0: unknown.
+  // Code of the agent's poll hook: a native stack holds a return address in (start, end] for each poll that
+  // is in progress. 0: unknown.
   uint64_t poll_hook_start;
   uint64_t poll_hook_end;
 };

@@ -1,5 +1,5 @@
-// Who awaits whom, for C++20 coroutines: a resumed coroutine has none of its awaiters on its stack. A task type
-// takes part with two lines:
+// Who awaits whom, for C++20 coroutines: a resumed coroutine has none of its awaiters on its stack. A task
+// type takes part with two lines:
 //
 //   struct promise_type : asynctrace::TracedPromise { ... };         // 1
 //
@@ -9,8 +9,8 @@
 //     return handle;
 //   }
 //
-// Any await in such a coroutine is then a level of the traces of whatever it awaits, by its own line. A promise
-// that has an await_transform of its own returns trace_await(the awaitable) from it.
+// Any await in such a coroutine is then a level of the traces of whatever it awaits, by its own line. A
+// promise that has an await_transform of its own returns trace_await(the awaitable) from it.
 #pragma once
 
 #include <coroutine>
