@@ -25,16 +25,22 @@ namespace {
 std::atomic<bool> g_off{false};
 Live* g_page = nullptr;
 
+// For what happens only once it is made.
+Live& page() {
+  if (g_page == nullptr) __builtin_unreachable();
+  return *g_page;
+}
+
 }  // namespace
 
 bool start_live_page() {
-  void* page = reserve_private(segment::kPage);
-  if (page == nullptr) return false;
-  if (madvise(page, segment::kPage, MADV_WIPEONFORK) != 0) {
-    munmap(page, segment::kPage);
+  void* memory = reserve_private(segment::kPage);
+  if (memory == nullptr) return false;
+  if (madvise(memory, segment::kPage, MADV_WIPEONFORK) != 0) {
+    munmap(memory, segment::kPage);
     return false;
   }
-  g_page = static_cast<Live*>(page);
+  g_page = static_cast<Live*>(memory);
   g_page->parent.store(1, std::memory_order_relaxed);
   return true;
 }
@@ -42,12 +48,12 @@ bool start_live_page() {
 void go_live() {
   std::atomic_ref<segment::AgentState>(g_segment.header().state)
       .store(segment::AgentState::kTracing, std::memory_order_release);
-  g_page->tracing.store(1, std::memory_order_release);
-  g_live.store(g_page, std::memory_order_release);
+  page().tracing.store(1, std::memory_order_release);
+  g_live.store(&page(), std::memory_order_release);
 }
 
 bool is_forked_child() {
-  return g_page->parent.exchange(1, std::memory_order_relaxed) == 0;
+  return page().parent.exchange(1, std::memory_order_relaxed) == 0;
 }
 
 void turn_off(segment::OffReason reason) {
@@ -56,12 +62,12 @@ void turn_off(segment::OffReason reason) {
   header.off_reason = reason;
   std::atomic_ref<segment::AgentState>(header.state)
       .store(segment::AgentState::kOff, std::memory_order_release);
-  g_page->tracing.store(0, std::memory_order_release);
+  page().tracing.store(0, std::memory_order_release);
 }
 
 bool adopt_after_fork() {
   if (g_off.load(std::memory_order_relaxed)) return false;
-  if (g_page->adopting.exchange(1, std::memory_order_acq_rel) != 0) return false;
+  if (page().adopting.exchange(1, std::memory_order_acq_rel) != 0) return false;
   const ErrnoKeeper errno_keeper;
   if (!g_config.follow) return g_off.store(true), false;
   uint32_t used[segment::kSectionCount];
