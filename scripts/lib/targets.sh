@@ -51,12 +51,13 @@ build_two_tokios() {
 }
 
 # build_variants DIR
-# `leaves` as other people build their programs, for test/e2e/test_builds.py: DIR/targets/VARIANT/release.
+# `leaves` as other people build their programs, for test/e2e/test_builds.py: DIR/targets/VARIANT/release. And
+# `hangs` with panic=abort.
 # Each variant is peculiar in several ways at once, for it takes a minute. --target keeps its flags from
 # procedural macros, which are shared libraries.
 build_variants() {
   local dir=$1 second leaves=(release --bin leaves --no-default-features)
-  build_targets "$dir" fat-lto /usr/bin/rustc "${leaves[@]}" --config 'profile.release.lto="fat"' \
+  build_targets "$dir" fat-lto /usr/bin/rustc "${leaves[@]}" --bin hangs --config 'profile.release.lto="fat"' \
     --config 'profile.release.panic="abort"' --config 'profile.release.codegen-units=1' &&
     build_targets "$dir" thin-lto /usr/bin/rustc "${leaves[@]}" --config 'profile.release.lto="thin"' \
       --config 'profile.release.opt-level="s"' --target x86_64-unknown-linux-gnu \

@@ -66,9 +66,9 @@ class Crashed:
         return int(re.search(r"^READY (\d+)", self.out, re.MULTILINE)[1])
 
 
-def hangs(scenario, env, *options, flavor="multi", by="run", limit=no_cores):
+def hangs(scenario, env, *options, flavor="multi", by="run", limit=no_cores, toolchain="debian"):
     cwd = pathlib.Path(env["HOME"])
-    target = [program("hangs"), scenario, flavor]
+    target = [program("hangs", toolchain=toolchain), scenario, flavor]
     if by == "run":
         return Crashed([CLI, "run", "-q", "--format", "json", "--dump-file", cwd / "dump.json", *options, "--", *target],
                        env, cwd, limit)
@@ -132,6 +132,15 @@ def test_abort_without_run(env):
     crashed = hangs("abort_in_task", env, by="environment")
     assert crashed.status == -signal.SIGABRT
     check(dump_of_file(env), "SIGABRT", crashed, "abort_in_task")
+
+
+@pytest.mark.parametrize("flavor", ["multi", "current"])
+def test_a_panic_that_aborts(env, quick, flavor):
+    if quick:
+        pytest.skip("the program with panic=abort is built in full mode only")
+    crashed = hangs("panic_in_task", env, flavor=flavor, toolchain="fat-lto")
+    assert crashed.status == 128 + signal.SIGABRT and "as asked" in crashed.err
+    check(dump_of_run(env), "SIGABRT", crashed, "panic_in_task")
 
 
 def test_a_fault_by_its_core_file(env, cores):
