@@ -46,7 +46,8 @@ def dump_of(path, runtime, segment_dir):
 def check_exact(expected, dump):
     assert sum(expected.values()) > 40
     assert not differences(expected, confirmed_places(dump))
-    assert not dump["suspects"] and not dump["diagnostics"]
+    # Who holds a lock needs more debug info than these builds have.
+    assert not dump["suspects"] and {one["code"] for one in dump["diagnostics"]} <= {"holder_unknown"}
     assert all(count == 0 for count in dump["lost"].values()), dump["lost"]
 
 
@@ -145,5 +146,5 @@ def test_without_debug_info_the_leaves_are_as_many(tmp_path):
     own = [frame for frame in bare["frames"] if frame["module"] == str(path)]
     assert own and all(frame["function"] for frame in own)
     assert not any(frame["inlined"] or frame["file"] or frame["line"] for frame in own)
-    assert [diagnostic["code"] for diagnostic in bare["diagnostics"]] == ["no_debug_info"]
+    assert [diagnostic["code"] for diagnostic in bare["diagnostics"]] == ["no_debug_info", "holder_unknown"]
     assert not bare["suspects"]
