@@ -42,18 +42,20 @@ uint32_t reclaim_slot(uint32_t tid, uint32_t used) {
   for (uint32_t look = 0; look < kLooks && look < used; look++) {
     const uint32_t slot = g_sweep.fetch_add(1, std::memory_order_relaxed) % used;
     const uint32_t owner = g_owners[slot].load(std::memory_order_relaxed);
-    if ((owner == 0 || thread_is_gone(owner)) && claim(slot, owner, tid)) return slot;
+    if (thread_is_gone(owner) && claim(slot, owner, tid)) return slot;
   }
   return kNone;
 }
 
+// The first one without an owner. It counts as used only once it has one, for until then reclaim_slot() would
+// give it to another thread as well.
 uint32_t fresh_slot(uint32_t tid) {
   const uint32_t capacity = g_segment.capacity(segment::kThreads);
-  uint32_t used = g_used.load(std::memory_order_relaxed);
-  while (used < capacity) {
-    if (!g_used.compare_exchange_weak(used, used + 1, std::memory_order_relaxed)) continue;
-    g_owners[used].store(tid, std::memory_order_relaxed);
-    return used;
+  for (uint32_t slot = g_used.load(std::memory_order_relaxed); slot < capacity; slot++) {
+    if (!claim(slot, 0, tid)) continue;
+    uint32_t used = g_used.load(std::memory_order_relaxed);
+    while (used <= slot && !g_used.compare_exchange_weak(used, slot + 1, std::memory_order_relaxed)) continue;
+    return slot;
   }
   return kNone;
 }

@@ -142,7 +142,11 @@ def test_a_killed_process_is_shown_at_once(env, tmp_path, tree):
     command = ["/bin/sh", "-c", f"{HANGS} oom_standin; exit 3"] if tree else [HANGS, "oom_standin"]
     with Run(env, tmp_path, *command) as running:
         running.wait_until_ready()
-        status, stderr = running.end("now\n")
+        running.process.stdin.write("now\n")
+        running.process.stdin.flush()
+        # The end of its stdin would end the program before it is killed.
+        status = running.process.wait(PATIENCE)
+        _, stderr = running.end()
     assert status == (3 if tree else 137)
     (dump,) = running.read_dumps()
     assert dump["reason"] == "post-mortem" and dump["process"]["pid"] == running.pids[0]

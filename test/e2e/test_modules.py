@@ -136,6 +136,14 @@ def test_linked_to_a_c_program(plugin, tmp_path, by):
         shows_the_truth(target)
 
 
+def test_workers_that_begin_at_the_same_moment(plugin, tmp_path):
+    """The first hooks of two threads meet: each must get a record of its own, every time."""
+    host = compile_c(tmp_path, "linked", LINKED, f"-L{plugin.parent}", "-lplugin", f"-Wl,-rpath,{plugin.parent}")
+    for _ in range(20):
+        with traced(host, segment_dir=tmp_path, by="preload") as target:
+            shows_the_truth(target)
+
+
 @pytest.mark.parametrize("by", ["run", "preload"])
 def test_python_extension(plugin, tmp_path, by):
     whole = ["-Wl,--whole-archive", plugin.with_suffix(".a"), "-Wl,--no-whole-archive", "-lm"]
