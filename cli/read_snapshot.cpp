@@ -178,11 +178,8 @@ class Builder {
     if (is_new) {
       if (const auto view = reader_.stack(number)) {
         found->second = static_cast<uint32_t>(snapshot_.stacks.size());
-        // Where code is not loaded any more, other code may lie by now.
-        const bool gone = (view->flags & segment::kUnloaded) != 0;
-        snapshot_.stacks.push_back({gone ? std::vector<uint64_t>() : without_agent(view->pcs),
-                                    (view->flags & segment::kTruncated) != 0,
-                                    gone || (view->flags & segment::kIncomplete) != 0,
+        snapshot_.stacks.push_back({without_agent(view->pcs), (view->flags & segment::kTruncated) != 0,
+                                    (view->flags & segment::kIncomplete) != 0,
                                     (view->flags & segment::kNoRoot) != 0});
       }
     }
@@ -230,7 +227,15 @@ class Builder {
     snapshot_.tasks.push_back(std::move(out));
   }
 
+  // Nothing waits in code that is not loaded any more: its end and the unloading lie between two of our
+  // looks.
+  bool is_unloaded(uint32_t stack) const {
+    const auto view = reader_.stack(stack);
+    return view && (view->flags & segment::kUnloaded) != 0;
+  }
+
   void add_leaf(const segment::Task& task, const segment::Leaf& in, Task& out) {
+    if (is_unloaded(in.stack)) return;
     Leaf leaf;
     leaf.stack = stack(in.stack);
     leaf.label = native_.label(in.flags);
