@@ -30,15 +30,11 @@ size_t last_outside_arguments(std::string_view path, std::string_view part) {
 }
 
 DwarfCatalog::DwarfCatalog(Dwarf* dwarf) : scopes_{{"", 0}} {
-  Dwarf_CU* unit = nullptr;
-  Dwarf_Die die;
-  Dwarf_Die split;
-  uint8_t type = 0;
-  for (Dwarf_CU* next; dwarf_get_units(dwarf, unit, &next, nullptr, &type, &die, &split) == 0;) {
-    unit = next;
-    if (type == DW_UT_skeleton && dwarf_tag(&split) == DW_TAG_compile_unit) die = split;
-    if (dwarf_srclang(&die) == DW_LANG_Rust) visit(&die, 0, 0);
-  }
+  for_each_unit(dwarf, [&](uint8_t type, Dwarf_Die* unit, Dwarf_Die* split) {
+    const bool is_split = type == DW_UT_skeleton && dwarf_tag(split) == DW_TAG_compile_unit;
+    Dwarf_Die* whole = is_split ? split : unit;
+    if (dwarf_srclang(whole) == DW_LANG_Rust) visit(whole, 0, 0);
+  });
 }
 
 void DwarfCatalog::visit(Dwarf_Die* parent, uint32_t scope, int depth) {

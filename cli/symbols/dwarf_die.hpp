@@ -31,6 +31,19 @@ void for_each_child(Dwarf_Die* die, Visit visit) {
   } while (dwarf_siblingof(&child, &child) == 0);
 }
 
+// visit(DW_UT_* type, Dwarf_Die* unit, Dwarf_Die* split) for every unit of the file, not from .debug_aranges:
+// clang writes none, and a mixture of compilers leaves it with some units only. `split` is the whole unit of
+// a skeleton where that is found: then its tag is DW_TAG_compile_unit.
+template <typename Visit>
+void for_each_unit(Dwarf* dwarf, Visit visit) {
+  Dwarf_CU* unit = nullptr;
+  Dwarf_Die die;
+  Dwarf_Die split;
+  uint8_t type = 0;
+  for (Dwarf_CU* next; dwarf_get_units(dwarf, unit, &next, nullptr, &type, &die, &split) == 0; unit = next)
+    visit(type, &die, &split);
+}
+
 // A namespace or a type: it may hold functions and qualifies their names.
 bool is_scope(int tag);
 

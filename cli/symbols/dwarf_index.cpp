@@ -46,29 +46,23 @@ struct DwarfIndex::Impl {
   ~Impl() { dwarf_end(dwarf); }
 
   void list_units() {
-    // Not from .debug_aranges: clang writes none, and a mixture of compilers leaves it with some units only.
-    Dwarf_CU* unit = nullptr;
-    Dwarf_Die die;
-    Dwarf_Die split;
-    uint8_t type = 0;
-    for (Dwarf_CU* next; dwarf_get_units(dwarf, unit, &next, nullptr, &type, &die, &split) == 0;) {
-      unit = next;
-      if (type != DW_UT_compile && type != DW_UT_skeleton) continue;
+    for_each_unit(dwarf, [&](uint8_t type, Dwarf_Die* unit, Dwarf_Die* split) {
+      if (type != DW_UT_compile && type != DW_UT_skeleton) return;
       // A skeleton alone has lines but no functions: a line from an inlined call would look like its
       // caller's.
       const bool skeleton = type == DW_UT_skeleton;
-      if (skeleton && dwarf_tag(&split) != DW_TAG_compile_unit) {
+      if (skeleton && dwarf_tag(split) != DW_TAG_compile_unit) {
         lacks_split_units = true;
-        continue;
+        return;
       }
       const auto index = static_cast<uint32_t>(units.size());
-      for (const CodeRange& range : ranges_of(&die)) {
+      for (const CodeRange& range : ranges_of(unit)) {
         if (is_code(range.begin)) unit_ranges.add(range.begin, range.end, index);
       }
       Unit& added = units.emplace_back();
-      added.lines = die;
-      added.functions = skeleton ? split : die;
-    }
+      added.lines = *unit;
+      added.functions = skeleton ? *split : *unit;
+    });
     unit_ranges.seal();
   }
 
