@@ -143,9 +143,10 @@ int changes(dl_phdr_info* info, size_t, void*) {
   return info->dlpi_subs != g_unloads ? kUnloads : info->dlpi_adds != g_loads ? kLoads : kNoChange;
 }
 
-void publish(const LoadedModule& module) {
+// False: no room.
+bool publish(const LoadedModule& module) {
   const uint32_t index = g_segment.take(segment::kModules, 1);
-  if (index == kNone) return;
+  if (index == kNone) return false;
   segment::Module& out = g_segment.items<segment::Module>(segment::kModules)[index];
   out.bias = module.bias;
   out.start = module.start;
@@ -156,6 +157,7 @@ void publish(const LoadedModule& module) {
   out.unloaded = module.unloaded.load(std::memory_order_relaxed) ? 1 : 0;
   // Acquired by SegmentReader::module().
   std::atomic_ref<uint64_t>(out.end).store(module.end, std::memory_order_release);
+  return true;
 }
 
 void publish_unloaded(const LoadedModule& module) {
@@ -223,7 +225,7 @@ void refresh_modules(void (*gone)(LoadedModule&), void (*come)(LoadedModule&)) {
 
 void publish_modules() {
   const auto all = modules();
-  for (; g_published < all.size(); g_published++) publish(all[g_published]);
+  while (g_published < all.size() && publish(all[g_published])) g_published++;
 }
 
 void republish_modules() {
