@@ -5,9 +5,11 @@
 //   asynctrace/tree.hpp       traces as a tree, as text
 //   asynctrace/coroutine.hpp  who awaits whom, for coroutines
 //   asynctrace/dump.hpp       traces of all tasks of a runtime, by polling them
+//   asynctrace/meeting.hpp    where its workers come together for that
 #pragma once
 
 #include "asynctrace/coroutine.hpp"
 #include "asynctrace/dump.hpp"
+#include "asynctrace/meeting.hpp"
 #include "asynctrace/trace.hpp"
 #include "asynctrace/tree.hpp"

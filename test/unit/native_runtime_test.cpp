@@ -34,7 +34,7 @@ TEST(NativeRuntime, EachTraceHoldsTheWholeChainAndTheLeaf) {
   ASSERT_TRUE(runtime.turn());
   const auto traces = runtime.trace();
   ASSERT_THAT(traces, SizeIs(3));
-  for (const auto& [id, trace] : traces) {
+  for (const auto& [id, address, source, trace] : traces) {
     ASSERT_THAT(trace.backtraces(), SizeIs(1)) << id;
     std::ostringstream text;
     text << trace;
@@ -51,7 +51,7 @@ TEST(NativeRuntime, TasksThatWereNeverPolledAreTracedAndGoOn) {
   runtime.spawn(a(), "new");
   const auto traces = runtime.trace();
   ASSERT_THAT(traces, SizeIs(1));
-  EXPECT_THAT(traces[0].second.backtraces(), SizeIs(1));
+  EXPECT_THAT(traces[0].trace.backtraces(), SizeIs(1));
   EXPECT_TRUE(runtime.turn());
   EXPECT_EQ(runtime.trace().size(), 1u);
 }
@@ -64,12 +64,12 @@ Task<> at_once(bool& done) {
 TEST(NativeRuntime, ATaskMayEndDuringItsTrace) {
   SingleThread runtime;
   bool done = false;
-  Job* job = runtime.spawn(at_once(done), "short");
+  const Waker job = runtime.spawn(at_once(done), "short");
   const auto traces = runtime.trace();
   ASSERT_THAT(traces, SizeIs(1));
-  EXPECT_THAT(traces[0].second.backtraces(), IsEmpty());
-  EXPECT_TRUE(done && job->ended);
-  EXPECT_EQ(job->polls_after_end, 0);
+  EXPECT_THAT(traces[0].trace.backtraces(), IsEmpty());
+  EXPECT_TRUE(done && job->ended());
+  EXPECT_EQ(runtime.polls_after_end, 0u);
   EXPECT_FALSE(runtime.turn()) << "its deferred wake-up finds nothing to do";
 }
 
@@ -85,7 +85,7 @@ TEST(NativeRuntime, NothingIsLostInManyDumps) {
   SingleThread runtime;
   Channel<int> channel;
   int sum = 0, sent = 0;
-  Job* job = runtime.spawn(receive(channel, sum), "receiver");
+  runtime.spawn(receive(channel, sum), "receiver");
   constexpr int kDumps = 10'000;
   for (int i = 1; i <= kDumps; i++) {
     if (i % 3 == 0) channel.send(1), sent++;
@@ -96,7 +96,7 @@ TEST(NativeRuntime, NothingIsLostInManyDumps) {
   runtime.turn();
   EXPECT_EQ(sum, sent);
   EXPECT_EQ(runtime.deferred_wakes, size_t{kDumps});
-  EXPECT_EQ(job->polls_after_end, 0);
+  EXPECT_EQ(runtime.polls_after_end, 0u);
   channel.send(0);
   EXPECT_FALSE(runtime.turn());
 }
@@ -104,38 +104,34 @@ TEST(NativeRuntime, NothingIsLostInManyDumps) {
 // Woken by another thread.
 class Signal : public Leaf {
  public:
-  explicit Signal(std::atomic<Job*>& waiter, std::atomic<int>& count, int goal)
-      : Leaf("signal", ASYNCTRACE_SIGNAL), waiter_(waiter), count_(count), goal_(goal) {}
+  Signal(std::atomic<int>& count, int goal) : Leaf("signal", ASYNCTRACE_SIGNAL), count_(count), goal_(goal) {}
   void await_resume() const {}
 
  private:
-  bool ready() override { return count_ >= goal_; }
-  void arm(Job* job) override { waiter_ = job; }
-  std::atomic<Job*>& waiter_;
+  bool ready_or_arm(const Waker&) override { return count_ >= goal_; }
   std::atomic<int>& count_;
   int goal_;
 };
 
-Task<> wait_for_signals(std::atomic<Job*>& waiter, std::atomic<int>& count, int goal) {
-  co_await Signal(waiter, count, goal);
+Task<> wait_for_signals(std::atomic<int>& count, int goal) {
+  co_await Signal(count, goal);
 }
 
 TEST(NativeRuntime, ATaskNotifiedFromOutsideDuringManyDumps) {
   SingleThread runtime;
-  std::atomic<Job*> waiter{nullptr};
   std::atomic<int> count{0};
   constexpr int kDumps = 10'000;
-  runtime.spawn(wait_for_signals(waiter, count, INT_MAX), "waiter");
+  const Waker waiter = runtime.spawn(wait_for_signals(count, INT_MAX), "waiter");
   runtime.turn();
   std::atomic<bool> over{false};
   std::thread outside([&] {
-    while (!over) count++, runtime.wake_from_outside(waiter);
+    while (!over) count++, runtime.wake(waiter);
   });
   for (int i = 0; i < kDumps; i++) EXPECT_LE(runtime.trace().size(), 1u);
   over = true;
   outside.join();
   count = INT_MAX;
-  runtime.wake_from_outside(waiter);
+  std::thread([&] { runtime.wake(waiter); }).join();
   EXPECT_FALSE(runtime.turn()) << "the last wake-up arrived";
 }
 
