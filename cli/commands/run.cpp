@@ -41,6 +41,11 @@ Result<int> Run::execute(const Launch& launch) {
   if (!started) return tl::unexpected(started.error());
   if (reports_.wanted()) supervisor_.tell_cancel();
   if (options_.hang) hangs_.emplace(*options_.hang, report_options(options_.form));
+  // A tracer sees every end itself.
+  if (options_.follow && !options_.crash_stack) {
+    const auto is_segment = [this](std::string_view name) { return segments_.is_segment(name); };
+    supervisor_.watch_ends(EndWatch(segments_.directory(), is_segment));
+  }
   supervise();
   return finish();
 }
@@ -69,7 +74,7 @@ void Run::supervise() {
     if (event == Supervisor::Event::kQuitKey) {
       dump("signal");
     } else if (event == Supervisor::Event::kEnded) {
-      tell_killed();
+      tell_lost();
     } else if (event == Supervisor::Event::kCancelled) {
       dump("cancel");
       write_reports({RunOutcome::Kind::kStopped, "was cancelled by a signal from outside"});
@@ -148,17 +153,17 @@ void Run::write_reports(const RunOutcome& outcome) {
   if (!written) print_error(written.error());
 }
 
-// What SIGKILL has ended, as the kernel does when memory runs out, shows its tasks at once.
-void Run::tell_killed() {
-  for (const TracedProcess& process : segments_.killed(supervisor_.reaped())) tell_end(process);
+// What crashed, or SIGKILL has ended as the kernel does when memory runs out, shows its tasks at once.
+void Run::tell_lost() {
+  for (const TracedProcess& process : segments_.take_lost(supervisor_.ended())) tell_end(process);
 }
 
-// A crash is shown at once, and so is what was killed; what another process has reaped may have been killed,
-// or have left by _exit: it is shown if the run failed. Reports tell of every process that left a file.
+// Of a process whose end nobody saw: it may have been killed, or have left by _exit; it is shown if the run
+// failed. Reports tell of every process that left a file.
 void Run::tell_end(const TracedProcess& process) {
-  const auto ended = supervisor_.reaped().find(process.pid);
-  const bool is_known = ended != supervisor_.reaped().end();
-  const bool failed = supervisor_.reaped().contains(supervisor_.target()) && supervisor_.exit_code() != 0;
+  const auto ended = supervisor_.ended().find(process.pid);
+  const bool is_known = ended != supervisor_.ended().end();
+  const bool failed = supervisor_.ended().contains(supervisor_.target()) && supervisor_.exit_code() != 0;
   const bool crashed = process.summary.crashed;
   const bool killed = is_known ? is_killed(ended->second.status) : failed && process.life == Life::kEnded;
   const bool shown = crashed || (killed && !timed_out_);
@@ -172,7 +177,7 @@ void Run::tell_end(const TracedProcess& process) {
 }
 
 RunOutcome Run::outcome() const {
-  const int status = supervisor_.reaped().at(supervisor_.target()).status;
+  const int status = supervisor_.ended().at(supervisor_.target()).status;
   const bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   const auto kind = WIFSIGNALED(status) ? RunOutcome::Kind::kStopped : RunOutcome::Kind::kFailed;
   return {well ? RunOutcome::Kind::kWell : kind, describe_end(status)};
@@ -180,7 +185,7 @@ RunOutcome Run::outcome() const {
 
 Result<int> Run::finish() {
   const bool ended_well = !timed_out_ && supervisor_.exit_code() == 0;
-  const std::vector<TracedProcess> kept = segments_.discard_clean(supervisor_.reaped(), ended_well);
+  const std::vector<TracedProcess> kept = segments_.discard_clean(supervisor_.ended(), ended_well);
   for (const TracedProcess& process : kept) tell_end(process);
   for (size_t i = 0; options_.pack && i < kept.size(); i++) {
     auto packed = pack_process(kept[i], kept[i].open_path, options_.form.symbols);
@@ -193,7 +198,7 @@ Result<int> Run::finish() {
   if (!report) {
     return fail(
         fmt::format("the agent did not report in: {} {} before the agent was loaded, or never loaded it",
-                    options_.command[0], describe_end(supervisor_.reaped().at(supervisor_.target()).status)),
+                    options_.command[0], describe_end(supervisor_.ended().at(supervisor_.target()).status)),
         "see whether it starts without asynctrace; if it does, LD_DEBUG=libs shows whether its loader takes "
         "LD_PRELOAD",
         kOwnFailure);

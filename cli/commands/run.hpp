@@ -37,7 +37,7 @@ class Run {
   void dump(const std::string& reason);
   void end_tree(const std::string& reason, const std::string& ending);
   bool look_for_hangs();
-  void tell_killed();
+  void tell_lost();
   void tell_end(const TracedProcess& process);
   bool is_said_by_report() const { return options_.dump_file.empty() && reports_.shows_text_on_stderr(); }
   void write_dump(const ProcessReport& report);
@@ -55,7 +55,7 @@ class Run {
   RepeatedReports processes_;
   Supervisor supervisor_;
   std::optional<HangWatch> hangs_;
-  std::set<std::string> told_;  // files of killed processes
+  std::set<std::string> told_;  // files of processes that were shown
   bool timed_out_ = false;
 };
 

@@ -1,9 +1,10 @@
-// How and when processes ended, as the one that reaped them knows it.
+// How and when processes ended, as far as that was seen.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <sys/types.h>
@@ -26,6 +27,7 @@ struct Ended {
   int status = 0;      // of waitpid(2)
   uint64_t at_ns = 0;  // CLOCK_MONOTONIC
   std::optional<CrashedThread> crash = {};
+  std::string directory = {};  // where it was when it was last seen alive; "" where that is not known
 };
 inline bool is_killed(int status) {
   return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;

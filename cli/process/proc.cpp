@@ -60,6 +60,9 @@ std::optional<ProcStat> parse_stat(std::string_view text) {
   stat.state = state[0];
   stat.ppid = *ppid;
   stat.start_time = *start_time;
+  for (int field = 23; field < 52; field++) next_word(rest);
+  rest = rest.substr(0, rest.find('\n'));
+  stat.exit_status = parse_number<int>(next_word(rest));
   return stat;
 }
 

@@ -16,7 +16,8 @@ struct ProcStat {
   std::string name;  // as the kernel knows it, at most 15 bytes, not escaped
   char state = 0;    // 'Z': ended, waits for its parent
   pid_t ppid = 0;
-  uint64_t start_time = 0;  // field 22: clock ticks since boot
+  uint64_t start_time = 0;         // field 22: clock ticks since boot
+  std::optional<int> exit_status;  // field 52, as of waitpid(2); before the end 0
 };
 
 // The text of /proc/PID/stat. The name may hold spaces, parentheses and newlines.

@@ -65,17 +65,24 @@ Result<void> make_way(const std::string& path) {
   return {};
 }
 
-// The stack of abort() is in the segment, if abort() is what ended it; any other may be in a core file. Where
-// the process was last is not known: most never leave the directory that they were started in.
-Ended with_stack(pid_t pid, Ended ended, const SegmentSummary& summary) {
-  const bool crashed = WIFSIGNALED(ended.status) && is_crash_signal(WTERMSIG(ended.status));
-  if (crashed && summary.aborted && WTERMSIG(ended.status) == SIGABRT) {
+bool is_crash(int status) {
+  return WIFSIGNALED(status) && is_crash_signal(WTERMSIG(status));
+}
+
+// Notes the end of a process in its file, which it had mapped as `summary` says. The stack of abort() is in
+// the segment, if abort() is what ended it; any other may be in a core file.
+void note_end(const std::string& path, pid_t pid, Ended ended, SegmentSummary& summary) {
+  if (is_crash(ended.status) && summary.aborted && WTERMSIG(ended.status) == SIGABRT) {
     ended.crash.reset();
-  } else if (crashed && !ended.crash) {
+  } else if (is_crash(ended.status) && !ended.crash) {
     std::error_code error;
-    ended.crash = crash_from_core(pid, ended.status, summary.exe, fs::current_path(error).string());
+    // Most never leave the directory that they were started in, nor that of the run.
+    const std::string directory =
+        ended.directory.empty() ? fs::current_path(error).string() : ended.directory;
+    ended.crash = crash_from_core(pid, ended.status, summary.exe, directory);
   }
-  return ended;
+  record_death(path, ended);
+  if (auto noted = read_summary(path)) summary = std::move(*noted);
 }
 
 }  // namespace
@@ -107,15 +114,18 @@ Result<RunSegments> RunSegments::prepare(std::string directory, std::string run_
   return segments;
 }
 
+bool RunSegments::is_segment(std::string_view name) const {
+  // The agent appends ".<pid>" where the name of -o is taken, by a child say.
+  const std::string file(name);
+  return ::fnmatch(file_pattern_.c_str(), file.c_str(), 0) == 0 ||
+         ::fnmatch((file_pattern_ + ".*").c_str(), file.c_str(), 0) == 0;
+}
+
 std::vector<std::string> RunSegments::files() const {
   std::vector<std::string> found;
   std::error_code error;
   for (fs::directory_iterator entry(directory_, error), end; !error && entry != end; entry.increment(error)) {
-    std::string name = entry->path().filename().string();
-    // The agent appends ".<pid>" where the name of -o is taken, by a child say.
-    if (::fnmatch(file_pattern_.c_str(), name.c_str(), 0) != 0 &&
-        ::fnmatch((file_pattern_ + ".*").c_str(), name.c_str(), 0) != 0)
-      continue;
+    if (!is_segment(entry->path().filename().string())) continue;
     auto id = file_id(entry->path().string());
     if (id && !older_.contains(*id)) found.push_back(entry->path().string());
   }
@@ -131,46 +141,46 @@ std::vector<TracedProcess> RunSegments::live() const {
   return found;
 }
 
-std::vector<TracedProcess> RunSegments::killed(const EndedProcesses& reaped) const {
+std::vector<TracedProcess> RunSegments::take_lost(const EndedProcesses& ended) {
   std::vector<TracedProcess> found;
-  const auto is_one = [](const auto& ended) { return is_killed(ended.second.status); };
-  if (std::none_of(reaped.begin(), reaped.end(), is_one)) return found;
+  const auto is_lost = [](const auto& end) {
+    return is_killed(end.second.status) || is_crash(end.second.status);
+  };
+  if (std::none_of(ended.begin(), ended.end(), is_lost)) return found;
   for (const std::string& path : files()) {
+    if (lost_.contains(path)) continue;
     auto summary = read_summary(path);
-    const auto ended = summary ? reaped.find(static_cast<pid_t>(summary->pid)) : reaped.end();
-    if (ended == reaped.end() || !is_one(*ended)) continue;
+    const auto end = summary ? ended.find(static_cast<pid_t>(summary->pid)) : ended.end();
+    if (end == ended.end() || !is_lost(*end)) continue;
     const Life life = life_of(path, *summary);
     if (life == Life::kRunning || life == Life::kExeced) continue;
-    record_death(path, ended->second);
-    found.push_back({ended->first, life, path, path, std::move(*summary)});
+    note_end(path, end->first, end->second, *summary);
+    lost_.insert(path);
+    found.push_back({end->first, life, path, path, std::move(*summary)});
   }
   return found;
 }
 
-std::vector<TracedProcess> RunSegments::discard_clean(const EndedProcesses& reaped,
+std::vector<TracedProcess> RunSegments::discard_clean(const EndedProcesses& ended,
                                                       bool target_ended_well) const {
   std::vector<TracedProcess> kept;
   for (const std::string& path : files()) {
     auto summary = read_summary(path);
     if (!summary) continue;
-    auto pid = static_cast<pid_t>(summary->pid);
-    Life life = life_of(path, *summary);
+    const auto pid = static_cast<pid_t>(summary->pid);
+    const Life life = life_of(path, *summary);
     if (life == Life::kRunning || life == Life::kExeced) continue;
-    auto ended = reaped.find(pid);
-    bool ended_well = ended != reaped.end()
-                          ? WIFEXITED(ended->second.status) && WEXITSTATUS(ended->second.status) == 0
-                          : summary->exited && target_ended_well;
+    const auto end = ended.find(pid);
+    const bool ended_well = end != ended.end()
+                                ? WIFEXITED(end->second.status) && WEXITSTATUS(end->second.status) == 0
+                                : summary->exited && target_ended_well;
     if (ended_well && !keeps_all_) {
       std::error_code ignored;
       fs::remove(path, ignored);
-    } else {
-      if (ended != reaped.end()) {
-        record_death(path, with_stack(pid, ended->second, *summary));
-        summary = read_summary(path);
-        if (!summary) continue;
-      }
-      kept.push_back({pid, life, path, path, std::move(*summary)});
+      continue;
     }
+    if (end != ended.end() && !lost_.contains(path)) note_end(path, pid, end->second, *summary);
+    kept.push_back({pid, life, path, path, std::move(*summary)});
   }
   return kept;
 }

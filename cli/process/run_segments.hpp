@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -24,15 +25,17 @@ class RunSegments {
   // The living processes below this one that are traced, parents first.
   std::vector<TracedProcess> live() const;
 
-  // The files of those that SIGKILL ended; so it is noted in them.
-  std::vector<TracedProcess> killed(const EndedProcesses& reaped) const;
+  // Those that SIGKILL or a crash has ended since the last call; so it is noted in their files.
+  std::vector<TracedProcess> take_lost(const EndedProcesses& ended);
 
-  // Removes the files of processes that ended well and returns the others that are dead. `reaped` tells of
-  // those that are known; their end is noted in the files that stay. A process that others reaped ended well
-  // if it ran its exit handlers and the target, too, ended with 0. With -o nothing is removed.
-  std::vector<TracedProcess> discard_clean(const EndedProcesses& reaped, bool target_ended_well) const;
+  // Removes the files of processes that ended well and returns the others that are dead. `ended` tells of
+  // those that are known; their end is noted in the files that stay. Any other ended well if it ran its exit
+  // handlers and the target, too, ended with 0. With -o nothing is removed.
+  std::vector<TracedProcess> discard_clean(const EndedProcesses& ended, bool target_ended_well) const;
 
   const std::string& directory() const { return directory_; }
+  // Whether a file name in that directory is one of the run's segments.
+  bool is_segment(std::string_view name) const;
 
  private:
   using FileId = std::pair<dev_t, ino_t>;
@@ -42,7 +45,8 @@ class RunSegments {
   std::string directory_;
   std::string file_pattern_;  // for fnmatch, of the name inside directory_
   bool keeps_all_ = false;
-  std::set<FileId> older_;  // there before the run
+  std::set<FileId> older_;      // there before the run
+  std::set<std::string> lost_;  // files that take_lost() has returned
 };
 
 // 16 hexadecimal digits, random.

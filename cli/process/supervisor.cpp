@@ -123,17 +123,17 @@ Result<void> Supervisor::start(const Launch& launch, const std::function<void(pi
 }
 
 Supervisor::Event Supervisor::wait(std::optional<Clock::time_point> deadline) {
-  if (const int signal = std::exchange(cancelled_by_, 0); signal != 0 && !reaped_.contains(target_))
+  if (const int signal = std::exchange(cancelled_by_, 0); signal != 0 && !ended_.contains(target_))
     ::kill(target_, signal);
   for (;;) {
-    if (reaped_.contains(target_)) return Event::kTargetEnded;
+    if (ended_.contains(target_)) return Event::kTargetEnded;
     if (std::exchange(quit_pressed_, false)) return Event::kQuitKey;
     if (cancelled_by_ != 0) return Event::kCancelled;
-    if (std::exchange(reaped_before_, reaped_.size()) != reaped_.size()) return Event::kEnded;
+    if (std::exchange(ended_before_, ended_.size()) != ended_.size()) return Event::kEnded;
     bool due = deadline && Clock::now() >= *deadline;
     take_signals(deadline);
     // Even a deadline that is always due, as with a tiny --dump-every, must not hide the end.
-    if (due && !quit_pressed_ && cancelled_by_ == 0 && !reaped_.contains(target_)) return Event::kDeadline;
+    if (due && !quit_pressed_ && cancelled_by_ == 0 && !ended_.contains(target_)) return Event::kDeadline;
   }
 }
 
@@ -144,10 +144,11 @@ void Supervisor::take_signals(std::optional<Clock::time_point> deadline) {
     auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(*deadline - Clock::now()).count();
     if (ns > 0) left = {ns / 1'000'000'000, ns % 1'000'000'000};
   }
-  pollfd poll{signals_.get(), POLLIN, 0};
-  ::ppoll(&poll, 1, deadline ? &left : nullptr, nullptr);
+  pollfd polled[] = {{signals_.get(), POLLIN, 0}, {ends_ ? ends_->descriptor() : -1, POLLIN, 0}};
+  ::ppoll(polled, std::size(polled), deadline ? &left : nullptr, nullptr);
   signalfd_siginfo info;
   while (::read(signals_.get(), &info, sizeof info) == ssize_t{sizeof info}) handle(info);
+  if (ends_) ends_->take(ended_);
   follow_terminal_stop();
 }
 
@@ -162,7 +163,7 @@ void Supervisor::handle(const signalfd_siginfo& info) {
              (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM)) {
     tells_cancel_ = false;
     cancelled_by_ = static_cast<int>(info.ssi_signo);
-  } else if (sent_by_process(info) && !reaped_.contains(target_)) {
+  } else if (sent_by_process(info) && !ended_.contains(target_)) {
     ::kill(target_, static_cast<int>(info.ssi_signo));
   }
 }
@@ -175,8 +176,8 @@ void Supervisor::reap() {
     if (tracer_ && reap_traced(pid, status)) continue;
     bool ended = WIFEXITED(status) || WIFSIGNALED(status);
     if (ended)
-      reaped_[pid] = {status, static_cast<uint64_t>(Clock::now().time_since_epoch().count()),
-                      tracer_ ? tracer_->take_crash(pid) : std::nullopt};
+      ended_[pid] = {status, static_cast<uint64_t>(Clock::now().time_since_epoch().count()),
+                     tracer_ ? tracer_->take_crash(pid) : std::nullopt, ends_ ? ends_->forget(pid) : ""};
     if (pid == target_) target_stopped_ = WIFSTOPPED(status);
     if (pid == target_ && WIFCONTINUED(status)) terminal_stop_ = false;
   }
@@ -229,8 +230,8 @@ void Supervisor::end_tree(Clock::duration grace) {
 }
 
 int Supervisor::exit_code() const {
-  auto found = reaped_.find(target_);
-  if (found == reaped_.end()) return 125;
+  auto found = ended_.find(target_);
+  if (found == ended_.end()) return 125;
   int status = found->second.status;
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

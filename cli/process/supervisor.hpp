@@ -15,6 +15,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <sys/signalfd.h>
@@ -23,6 +24,7 @@
 
 #include "cli/error.hpp"
 #include "cli/process/crash_tracer.hpp"
+#include "cli/process/end_watch.hpp"
 #include "cli/process/ended_processes.hpp"
 #include "cli/process/file_descriptor.hpp"
 
@@ -61,8 +63,11 @@ class Supervisor {
   // From now on the first INT or TERM of a process is told: kCancelled.
   void tell_cancel() { tells_cancel_ = true; }
 
+  // How processes end that others reap is told, too.
+  void watch_ends(EndWatch watch) { ends_.emplace(std::move(watch)); }
+
   // Blocks until something happens. The target's end is told again on every later call. kEnded: some other
-  // process was reaped.
+  // process ended.
   Event wait(std::optional<Clock::time_point> deadline);
 
   // SIGTERM to the whole tree, SIGKILL to what is left of it after `grace`; returns when nothing is left.
@@ -71,8 +76,8 @@ class Supervisor {
   pid_t target() const { return target_; }
   // Exit code as a shell has it: the target's own, or 128 + the signal that killed it.
   int exit_code() const;
-  // Everything reaped so far.
-  const EndedProcesses& reaped() const { return reaped_; }
+  // Everything whose end is known so far.
+  const EndedProcesses& ended() const { return ended_; }
 
  private:
   void take_signals(std::optional<Clock::time_point> deadline);
@@ -88,11 +93,12 @@ class Supervisor {
   bool quit_pressed_ = false;
   bool tells_cancel_ = false;
   int cancelled_by_ = 0;  // told or to be told, and not forwarded yet
-  size_t reaped_before_ = 0;
+  size_t ended_before_ = 0;
   bool target_stopped_ = false;
   bool terminal_stop_ = false;
   std::optional<CrashTracer> tracer_;
-  EndedProcesses reaped_;
+  std::optional<EndWatch> ends_;
+  EndedProcesses ended_;
 };
 
 }  // namespace asynctrace

@@ -314,6 +314,20 @@ def test_a_core_file_shows_abort_as_without(env, cores):
     assert "abort_internal" in names[names.index("abort") + 1], trace
 
 
+@pytest.mark.parametrize("scenario, number", [("abort_in_task", "SIGABRT"), ("segfault_in_task", "SIGSEGV")])
+def test_a_crash_that_another_process_reaps(env, cores, scenario, number):
+    """The shell goes elsewhere: the core file is looked for where the process was, not where run is."""
+    home = pathlib.Path(env["HOME"])
+    (home / "below").mkdir()
+    script = f"cd below; {program('hangs')} {scenario} multi; exit 0"
+    crashed = Crashed([CLI, "run", "-q", "--format", "json", "--dump-file", home / "dump.json", "--", "/bin/sh", "-c",
+                       script], env, home, all_cores)
+    assert crashed.status == 0
+    dump = dump_of_run(env)
+    assert dump["reason"] == "crash"
+    check(dump, number, crashed, scenario)
+
+
 def test_a_crash_of_a_grandchild(env):
     home = pathlib.Path(env["HOME"])
     script = f"{program('hangs')} segfault_in_task multi; echo status $?; exit 0"

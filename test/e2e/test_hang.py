@@ -139,19 +139,26 @@ def test_a_timeout_with_suspects_needs_no_remark(env):
 
 @pytest.mark.parametrize("tree", [False, True])
 def test_a_killed_process_is_shown_at_once(env, tmp_path, tree):
-    command = ["/bin/sh", "-c", f"{HANGS} oom_standin; exit 3"] if tree else [HANGS, "oom_standin"]
-    with Run(env, tmp_path, *command) as running:
+    # A killed child is shown while its parent, which reaps it, still runs.
+    script = f"{HANGS} oom_standin < {tmp_path}/fifo; read line; exit 3"
+    os.mkfifo(tmp_path / "fifo")
+    holder = os.open(tmp_path / "fifo", os.O_RDWR)
+    with Run(env, tmp_path, *(["/bin/sh", "-c", script] if tree else [HANGS, "oom_standin"])) as running:
         running.wait_until_ready()
+        if tree:
+            os.write(holder, b"now\n")
+            wait_until(lambda: running.read_dumps(), "its dump")
+            assert running.process.poll() is None
+        # The end of its stdin would end the program before it is killed.
         running.process.stdin.write("now\n")
         running.process.stdin.flush()
-        # The end of its stdin would end the program before it is killed.
         status = running.process.wait(PATIENCE)
         _, stderr = running.end()
+    os.close(holder)
     assert status == (3 if tree else 137)
     (dump,) = running.read_dumps()
     assert dump["reason"] == "post-mortem" and dump["process"]["pid"] == running.pids[0]
-    # What only its own parent has reaped may have been killed, or have left by _exit.
-    assert dump["process"]["state"] == ("unknown" if tree else "killed")
+    assert dump["process"]["state"] == "killed"
     assert running.truth["mpsc recv"] in waiting_places(dump)
     (again,) = re.findall(r"asynctrace dump (\S+\.atrace)$", stderr, re.MULTILINE)
     later = json.loads(asynctrace("dump", "--format", "json", again).stdout)

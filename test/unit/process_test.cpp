@@ -57,6 +57,20 @@ TEST(ParseStat, TakesAnyName) {
   EXPECT_EQ(stat->state, 'T');
   EXPECT_EQ(stat->ppid, 7);
   EXPECT_EQ(stat->start_time, 987654u);
+  EXPECT_FALSE(stat->exit_status);
+}
+
+TEST(ParseStat, FindsTheExitStatus) {
+  const int pid = ::fork();
+  if (pid == 0) ::raise(SIGKILL);
+  siginfo_t info;
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  auto stat = read_stat(pid);
+  ASSERT_TRUE(stat);
+  EXPECT_EQ(stat->state, 'Z');
+  EXPECT_EQ(stat->exit_status, SIGKILL);
+  EXPECT_EQ(::waitpid(pid, nullptr, 0), pid);
+  EXPECT_EQ(read_stat(::getpid())->exit_status, 0);
 }
 
 TEST(ParseStat, RefusesWhatIsCutOff) {
