@@ -122,6 +122,11 @@ class Builder {
     info.exe = reader_.string(header_.exe);
     info.cmdline = split_arguments(reader_.string(header_.cmdline));
     info.start_realtime_ns = static_cast<int64_t>(header_.clock.realtime0);
+    if (!lives() && header_.died_at_ns != 0) {
+      // Unsigned: a damaged file holds anything.
+      const uint64_t lived_ns = header_.died_at_ns - header_.clock.ns0;
+      info.end_realtime_ns = static_cast<int64_t>(header_.clock.realtime0 + lived_ns);
+    }
     info.state = in_abort_                            ? ProcessState::kCrashed
                  : lives() || header_.died_at_ns == 0 ? options_.state
                                                       : how_it_ended(header_.wait_status);

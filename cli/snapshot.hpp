@@ -22,6 +22,7 @@ struct ProcessInfo {
   std::string exe;
   std::vector<std::string> cmdline;
   int64_t start_realtime_ns = 0;  // since 1970, 0: unknown
+  int64_t end_realtime_ns = 0;    // the same; 0: it lives, or nobody saw when it ended
   ProcessState state = ProcessState::kUnknown;
 };
 

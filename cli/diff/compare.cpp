@@ -8,8 +8,8 @@ Diff compare(const DumpTraces& before, const DumpTraces& after) {
   Diff diff;
   diff.same_process = before.pid == after.pid && before.exe == after.exe &&
                       before.start_time == after.start_time && !after.start_time.empty();
-  if (before.captured_ms && after.captured_ms && *after.captured_ms >= *before.captured_ms)
-    diff.between_ms = static_cast<uint64_t>(*after.captured_ms - *before.captured_ms);
+  if (before.shown_ms && after.shown_ms && *after.shown_ms >= *before.shown_ms)
+    diff.between_ms = static_cast<uint64_t>(*after.shown_ms - *before.shown_ms);
 
   std::map<std::vector<std::string>, const DumpTrace*> earlier, later;
   for (const DumpTrace& trace : before.traces) earlier[trace.lines] = &trace;

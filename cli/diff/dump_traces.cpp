@@ -133,7 +133,9 @@ DumpTraces read(const Json& dump, const SourcePaths& sources) {
   result.pid = process.at("pid").get<uint32_t>();
   result.start_time = text_or_empty(process.at("start_time"));
   result.captured_at = text_or_empty(dump.at("captured_at"));
-  result.captured_ms = milliseconds(result.captured_at);
+  result.state = printable(process.at("state").get<std::string>());
+  if (process.contains("ended_at")) result.ended_at = text_or_empty(process.at("ended_at"));
+  result.shown_ms = milliseconds(result.state == "running" ? result.captured_at : result.ended_at);
 
   std::map<uint64_t, const Json*> tasks;
   for (const Json& task : dump.at("tasks")) {
@@ -142,6 +144,7 @@ DumpTraces read(const Json& dump, const SourcePaths& sources) {
     result.tasks[id].address = printable(task.at("address").get<std::string>());
     const auto polls = task.at("polls").get<uint64_t>();
     if (task.at("observed").get<bool>()) result.tasks[id].polls = polls;
+    if (task.at("kind") != "worker") result.task_count++;
   }
   Drawing drawing(dump, sources);
   std::map<std::vector<std::string>, size_t> known;

@@ -21,9 +21,12 @@ struct DumpTrace {
 };
 
 struct DumpTraces {
-  std::string exe, start_time, captured_at;  // times as in the dump, "" if unknown
+  std::string exe, start_time, captured_at, ended_at;  // times as in the dump, "" if unknown
+  std::string state;
   uint32_t pid = 0;
-  std::optional<int64_t> captured_ms;  // since 1970
+  // The moment that the dump shows, in ms since 1970: when it was read, or when the process ended.
+  std::optional<int64_t> shown_ms;
+  size_t task_count = 0;  // as dumps count them: without workers
   struct Known {
     std::string address;
     std::optional<uint64_t> polls;  // unset: they are not seen

@@ -26,9 +26,11 @@ std::string subject(const std::vector<uint64_t>& tasks) {
 }
 
 std::string headline(const DumpTraces& dump) {
-  return fmt::format("{} pid {} at {}   {}", dump.exe.substr(dump.exe.rfind('/') + 1), dump.pid,
-                     dump.captured_at.empty() ? "an unknown time" : dump.captured_at,
-                     counted(dump.tasks.size(), "task"));
+  const bool lives = dump.state == "running";
+  const std::string& shown_at = lives ? dump.captured_at : dump.ended_at;
+  return fmt::format("{} pid {}{} at {}   {}", dump.exe.substr(dump.exe.rfind('/') + 1), dump.pid,
+                     lives ? "" : ", " + (dump.state == "unknown" ? "ended" : dump.state),
+                     shown_at.empty() ? "an unknown time" : shown_at, counted(dump.task_count, "task"));
 }
 
 std::string in_between(const Diff& diff) {
@@ -68,7 +70,9 @@ Json side(const DiffInput& input) {
           {"pid", input.dump.pid},
           {"start_time", or_null(input.dump.start_time)},
           {"captured_at", or_null(input.dump.captured_at)},
-          {"tasks", input.dump.tasks.size()}};
+          {"ended_at", or_null(input.dump.ended_at)},
+          {"state", input.dump.state},
+          {"tasks", input.dump.task_count}};
 }
 
 void list(std::string_view key, const std::vector<DiffTrace>& traces, const Diff& diff, std::ostream& out) {

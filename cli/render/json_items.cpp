@@ -120,6 +120,7 @@ std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const
                         {"exe", text(snapshot.process.exe)},
                         {"cmdline", cmdline},
                         {"start_time", time_or_null(snapshot.process.start_realtime_ns)},
+                        {"ended_at", time_or_null(snapshot.process.end_realtime_ns)},
                         {"state", name(snapshot.process.state)}};
   return {{"schema", Json("asynctrace.dump/1").dump()},
           {"tool", tool.dump()},

@@ -98,8 +98,11 @@ void add_unknown_holders(Report& report) {
       if (leaf.shown && !leaf.holder_unknown.empty()) ++leaves[leaf.holder_unknown];
   for (const auto& [reason, count] : leaves) {
     const bool can_be_built = reason == kNeedsDebugInfo;
-    report.diagnostics.push_back({"holder_unknown", fmt::format("waits for a lock: {}, {}", count, reason),
-                                  std::string(can_be_built ? kRebuildInFull : "")});
+    report.diagnostics.push_back(
+        {"holder_unknown",
+         fmt::format("{} for a lock, {}", count == 1 ? "1 leaf waits" : fmt::format("{} leaves wait", count),
+                     reason),
+         std::string(can_be_built ? kRebuildInFull : "")});
   }
 }
 

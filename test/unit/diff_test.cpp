@@ -63,6 +63,18 @@ TEST(Diff, IsTheGoldenJson) {
   EXPECT_EQ(out.str(), golden("diff/shop.json"));
 }
 
+TEST(Diff, TheDeadAreShownAsOfTheirEnd) {
+  Program before = few(), after = later();
+  after.snapshot.process.state = ProcessState::kKilled;
+  after.snapshot.process.end_realtime_ns = before.snapshot.captured_realtime_ns + 20 * kSec;
+  EXPECT_EQ(compare(input(before, "a").dump, input(after, "b").dump).between_ms, 20'000u);
+  std::ostringstream out;
+  render_diff(input(before, "a"), input(after, "b"), out);
+  EXPECT_THAT(out.str(), HasSubstr("\nB  shop pid 42, killed at 2023-11-14T22:14:11.500Z   8 tasks\n"));
+  after.snapshot.process.end_realtime_ns = 0;
+  EXPECT_EQ(compare(input(before, "a").dump, input(after, "b").dump).between_ms, std::nullopt);
+}
+
 TEST(Diff, TasksOfAnotherProcessAreNotCompared) {
   Program before = few(), after = few();
   after.snapshot.process.pid = 43;

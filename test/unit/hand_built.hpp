@@ -119,6 +119,7 @@ inline Program shop() {
                       "/opt/shop/shop",
                       {"/opt/shop/shop", "--port=80"},
                       1'700'000'000 * int64_t{1'000'000'000},
+                      0,
                       ProcessState::kRunning};
   snapshot.captured_realtime_ns = 1'700'000'031'500'000'000;
   snapshot.capture_ns = 3 * kMs;
