@@ -160,7 +160,7 @@ def test_a_fault_of_which_nobody_saw_the_stack(env):
     assert crash["reason"] == "no core file was written"
     # Which task it was can still be seen; others may have been polled in that moment, too.
     polled = {thread["task"] for thread in dump["threads"] if thread["state"] == "polling"}
-    task, = [task for task in dump["tasks"] if "segfault_in_task" in task["type"]]
+    task, = [task for task in dump["tasks"] if "segfault_in_task" in (task["type"] or "")]
     assert task["id"] in polled
     notes = {note["code"]: note["remedy"] for note in dump["diagnostics"]}
     assert "--crash-stack" in notes["no_crash_stack"]
