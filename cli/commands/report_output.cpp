@@ -144,6 +144,7 @@ Result<void> ReportOutput::write(const RunOutcome& outcome, const std::string& r
   });
   for (const ProcessReport* process : processes) run.processes.push_back(&process->report);
   if (processes.empty()) run.remark = remark;
+  run.stopped = outcome.kind == RunOutcome::Kind::kStopped;
 
   const bool says_something = !processes.empty() || outcome.kind == RunOutcome::Kind::kStopped;
   Result<void> result;

@@ -18,6 +18,7 @@ struct RunReport {
   uint64_t elapsed_ns = 0;
   std::vector<const Report*> processes;  // most suspicious first
   std::string remark;                    // why there is none; may be empty
+  bool stopped = false;                  // it did not end by itself: a time-out, a hang, a signal
 };
 
 // Equal findings of several processes (a test binary each, a worker each), merged.

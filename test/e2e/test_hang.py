@@ -121,9 +121,10 @@ def test_timeout_dumps_every_process_of_a_tree(env, tmp_path):
     assert kinds == [(), ("deadlock",), ("no_waker", "no_waker", "waits_on_suspect")]
 
 
-def test_a_timeout_without_suspects_names_who_waits_longest(env):
+@pytest.mark.parametrize("options", [[], ["--report", "text"]], ids=["dump", "report"])
+def test_a_timeout_without_suspects_names_who_waits_longest(env, options):
     with silent_stdin() as stdin:
-        result = run(env, "--timeout", "2s", HANGS, "never_sent", stdin=stdin)
+        result = run(env, "--timeout", "2s", *options, HANGS, "never_sent", stdin=stdin)
     places = {row.split()[2]: row.split()[1] for row in result.stdout.decode().splitlines() if row.startswith("LEAF")}
     (remark,) = re.findall(r"^no suspects; waiting longest inside: (.*)$", result.stderr.decode(), re.MULTILINE)
     assert places["mpsc"] in remark and "mpsc recv" in remark
