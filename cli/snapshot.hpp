@@ -95,7 +95,12 @@ struct Task {
   bool stuck = false;        // a fact: nothing can wake it
   bool torn = false;         // it kept changing while it was read: leaves may be missing
   RuntimeId runtime = RuntimeId::kUnknown;
-  uint64_t poll_function = 0;  // run-time address of its poll function, 0: unknown
+  // Found in memory, not seen by the agent: its times, polls and wakes are not known.
+  bool from_census = false;
+  // Such a task of tokio's that is in no runtime's list: a closure that may block, or a worker's loop.
+  bool is_blocking = false;
+  std::optional<uint64_t> native_id = {};  // the number that its runtime gave it
+  uint64_t poll_function = 0;              // run-time address of its poll function, 0: unknown
   TaskState state = TaskState::kWaiting;
   uint64_t created_ns = 0;  // how long ago
   uint64_t in_state_ns = 0;
@@ -138,8 +143,12 @@ struct Lost {
   uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0, foreign_leaves = 0, names = 0;
 };
 
+// Who saw the tasks: the agent, or whoever looked through the process's memory.
+enum class DumpSource { kAgent, kCensus, kBoth };
+
 struct Snapshot {
   ProcessInfo process;
+  DumpSource source = DumpSource::kAgent;
   int64_t captured_realtime_ns = 0;
   uint64_t capture_ns = 0;          // how long reading took: a dump is not one instant
   bool durations_at_least = false;  // dead process whose time of death nobody saw
@@ -154,6 +163,15 @@ struct Snapshot {
   std::vector<Task> tasks;  // by id
   std::optional<Crash> crash;
   Lost lost;
+  size_t unknown_layouts = 0;  // types of tasks that the census could not look for
 };
+
+// Index of the module that has this address.
+inline std::optional<uint32_t> module_at(uint64_t address, const Snapshot& snapshot) {
+  for (size_t i = 0; i < snapshot.modules.size(); ++i)
+    if (address >= snapshot.modules[i].start && address < snapshot.modules[i].end)
+      return static_cast<uint32_t>(i);
+  return std::nullopt;
+}
 
 }  // namespace asynctrace

@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "agent/platform.hpp"
-#include "agent/rust/symbol_names.hpp"
+#include "common/rust_symbols.hpp"
 
 namespace asynctrace::agent {
 namespace {

@@ -10,7 +10,7 @@
 #include "agent/patch.hpp"
 #include "agent/platform.hpp"
 #include "agent/rust/symbol_index.hpp"
-#include "agent/rust/symbol_names.hpp"
+#include "common/rust_symbols.hpp"
 
 namespace asynctrace::agent {
 

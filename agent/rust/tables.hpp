@@ -1,7 +1,7 @@
 // The waker tables and task tables found in the program, and the functions that stood in their slots. Filled
 // at start and when a library comes, by one thread at a time; read by the hooks. A row outlives its library:
-// it is taken again by the same function, or once no free one is left. symbol_names.cpp is the one place that
-// names a runtime.
+// it is taken again by the same function, or once no free one is left. common/rust_symbols.cpp is the one
+// place that names a runtime.
 #pragma once
 
 #include <atomic>

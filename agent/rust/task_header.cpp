@@ -56,7 +56,7 @@ bool note_dropped_reference(const LeafEntry& entry) {
   const uint64_t word = load_task_state(entry.waker_data);
   if ((word & (layout.running | layout.ended | layout.scheduled)) != 0) return false;
   if (task_entry(entry.task).id.load(std::memory_order_acquire) != entry.task_id) return false;
-  const segment::References references = other_references(layout, word);
+  const segment::References references = other_references(layout, word, 1);
   publish_references(entry.task, references);
   return references == segment::References::kNone;
 }

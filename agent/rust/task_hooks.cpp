@@ -36,7 +36,7 @@ void record_end(const HookGuard& guard, const Frame& frame) {
     const uint64_t word = load_task_state(frame.header);
     if ((word & layout.ended) != 0) return end_task(guard, frame.task, frame.task_id);
     if ((word & layout.scheduled) != 0) state = TaskState::kScheduled;
-    const segment::References references = other_references(layout, word);
+    const segment::References references = other_references(layout, word, 1);
     publish_references(frame.task, references);
     if (references == segment::References::kNone && state == TaskState::kWaiting) [[unlikely]]
       note_lost_waker(guard, frame);

@@ -4,8 +4,6 @@
 #include <deque>
 
 #include "cli/census/dwarf_catalog.hpp"
-#include "cli/symbols/debug_file.hpp"
-#include "cli/symbols/elf_file.hpp"
 #include "cli/tree/names.hpp"
 
 namespace asynctrace {
@@ -45,8 +43,8 @@ constexpr std::string_view kEnvironment = "_env#";
 }  // namespace
 
 struct DwarfTypes::Impl {
-  std::unique_ptr<ElfFile> file, debug_file;
-  DwarfHandle dwarf;  // of either file
+  ModuleFiles files;
+  DwarfHandle dwarf;  // of one of them
   uint64_t bias = 0;
   std::unique_ptr<DwarfCatalog> catalog;
 
@@ -109,18 +107,12 @@ struct DwarfTypes::Impl {
 DwarfTypes::DwarfTypes(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 DwarfTypes::~DwarfTypes() = default;
 
-std::unique_ptr<DwarfTypes> DwarfTypes::open(const Module& module) {
-  auto opened = ElfFile::open(module.path);
-  if (!opened) return nullptr;
-  if (!module.build_id.empty() && !std::ranges::equal((*opened)->build_id(), module.build_id)) return nullptr;
+std::unique_ptr<DwarfTypes> DwarfTypes::open(const Module& module, ModuleFiles files) {
   auto impl = std::make_unique<Impl>();
   impl->bias = module.bias;
-  impl->file = std::move(*opened);
-  impl->dwarf = open_dwarf(*impl->file);
-  if (!impl->dwarf) {
-    impl->debug_file = find_debug_file(*impl->file);
-    if (impl->debug_file) impl->dwarf = open_dwarf(*impl->debug_file);
-  }
+  impl->files = std::move(files);
+  if (impl->files.file) impl->dwarf = open_dwarf(*impl->files.file);
+  if (!impl->dwarf && impl->files.debug_file) impl->dwarf = open_dwarf(*impl->files.debug_file);
   if (!impl->dwarf) return nullptr;
   return std::unique_ptr<DwarfTypes>(new DwarfTypes(std::move(impl)));
 }

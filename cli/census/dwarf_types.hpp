@@ -6,13 +6,14 @@
 
 #include "cli/census/types.hpp"
 #include "cli/snapshot.hpp"
+#include "cli/symbols/module_files.hpp"
 
 namespace asynctrace {
 
 class DwarfTypes final : public TypeSource {
  public:
-  // null: the module's file is gone or another build, or has no types.
-  static std::unique_ptr<DwarfTypes> open(const Module& module);
+  // Of `module`, whose files these are. null: they have no types.
+  static std::unique_ptr<DwarfTypes> open(const Module& module, ModuleFiles files);
   ~DwarfTypes() override;
 
   // tokio's `Cell<T, S>` of the tasks that this function polls; it starts with the task's header.

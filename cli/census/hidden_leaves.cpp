@@ -1,44 +1,17 @@
 #include "cli/census/hidden_leaves.hpp"
 
 #include <algorithm>
-#include <map>
 #include <string>
 
-#include "cli/census/future_walker.hpp"
+#include "cli/census/chains.hpp"
 #include "cli/tree/names.hpp"
 
 namespace asynctrace {
 namespace {
 
-// No code lies there, so that these addresses stand for stacks that have none.
-constexpr uint64_t kNowhere = uint64_t{1} << 63;
-
-// Outermost first.
-using Chain = std::vector<const FutureNode*>;
-
-bool add_chains(const std::vector<FutureNode>& nodes, Chain& above, std::vector<Chain>& chains) {
-  for (const FutureNode& node : nodes) {
-    if (!node.reason.empty() || node.state != BodyState::kSuspended) return false;
-    above.push_back(&node);
-    if (node.children.empty()) chains.push_back(above);
-    if (!add_chains(node.children, above, chains)) return false;
-    above.pop_back();
-  }
-  return true;
-}
-
-// What tells one place of a task from another.
-using Place = std::vector<std::pair<std::string, uint32_t>>;
-
-Place place_of(const Chain& chain) {
-  Place place;
-  for (const FutureNode* node : chain) place.emplace_back(node->frame.function, node->frame.line);
-  return place;
-}
-
 std::vector<std::string> bodies_of(const Chain& chain) {
   std::vector<std::string> bodies;
-  for (const FutureNode* node : chain)
+  for (const FutureNode* node : chain.nodes)
     if (node->kind == FutureKind::kBody) bodies.push_back(node->frame.raw);
   return bodies;
 }
@@ -62,26 +35,9 @@ std::vector<std::vector<std::string>> seen_places(const ReportTask& task, const 
   return seen;
 }
 
-class StackMaker {
- public:
-  StackMaker(Snapshot& snapshot, Symbolizer& symbols) : snapshot_(snapshot), symbols_(symbols) {}
-
-  uint32_t stack(const Chain& chain) {
-    const auto [entry, is_new] = known_.try_emplace(place_of(chain), snapshot_.stacks.size());
-    if (!is_new) return entry->second;
-    std::vector<Frame> innermost_first;
-    for (auto node = chain.rbegin(); node != chain.rend(); ++node) innermost_first.push_back((*node)->frame);
-    const uint64_t address = kNowhere + snapshot_.stacks.size();
-    symbols_.define(address, std::move(innermost_first));
-    snapshot_.stacks.push_back({{address}});
-    return entry->second;
-  }
-
- private:
-  Snapshot& snapshot_;
-  Symbolizer& symbols_;
-  std::map<Place, uint32_t> known_;
-};
+bool is_known(const Chain& chain) {
+  return chain.reason.empty();
+}
 
 }  // namespace
 
@@ -110,12 +66,8 @@ bool add_hidden_leaves(const std::vector<const ReportTask*>& tasks, const Report
     if (cell == kNoType) continue;
     const std::vector<FutureNode> nodes = walker.walk_task(cell, task->task->address);
     const std::vector<FutureNode> again = walker.walk_task(cell, task->task->address);
-    Chain above;
-    std::vector<Chain> chains, same;
-    if (!add_chains(nodes, above, chains)) continue;
-    above.clear();
-    if (!add_chains(again, above, same) || !std::ranges::equal(chains, same, {}, place_of, place_of))
-      continue;
+    const std::vector<Chain> chains = chains_of(nodes);
+    if (!std::ranges::all_of(chains, is_known) || !same_places(chains, chains_of(again))) continue;
 
     const auto seen = seen_places(*task, report);
     Task& target = *std::ranges::find(snapshot.tasks, task->task->id, &Task::id);

@@ -26,6 +26,8 @@ class Look {
   Look(const Report& report, DwarfTypes& types, const Memory& memory)
       : types_(types), walker_(types, memory) {
     walker_.collect(guard_types());
+    // Of an agent alone every block_on is known.
+    if (report.snapshot->source != DumpSource::kAgent) hidden_ = kBlockOn;
     for (const ReportTask& task : report.tasks) add(task, report, memory);
   }
 

@@ -1,10 +1,13 @@
 // Memory: read-only view of the memory of a process. Never stops it, so two reads are not one instant.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <unordered_map>
 
 #include <sys/types.h>
 
@@ -28,6 +31,20 @@ class ProcessMemory final : public Memory {
 
  private:
   pid_t pid_;
+};
+
+// What was read once is not read again until it is forgotten: for whoever follows pointers in one place.
+class PageCache final : public Memory {
+ public:
+  explicit PageCache(const Memory& memory) : memory_(memory) {}
+  bool read(uint64_t address, std::span<std::byte> into) const override;
+  void forget() { pages_.clear(); }
+
+ private:
+  static constexpr uint64_t kPage = 4096;
+  using Page = std::array<std::byte, kPage>;
+  const Memory& memory_;
+  mutable std::unordered_map<uint64_t, std::unique_ptr<Page>> pages_;  // null: cannot be read
 };
 
 }  // namespace asynctrace

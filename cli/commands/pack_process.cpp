@@ -35,6 +35,10 @@ Result<void> pack_process(const TracedProcess& process, const std::string& outpu
     return fail(fmt::format("{}: process {} still writes to it", process.shown_path, process.pid),
                 fmt::format("pack it after its end; until then: asynctrace dump {}", process.pid));
   }
+  if (process.life == Life::kUntraced) {
+    return fail(fmt::format("process {} is not traced: there is nothing to pack", process.pid),
+                "start the program with `asynctrace run`");
+  }
   const auto file = SegmentFile::open(process.open_path);
   if (!file) return tl::unexpected(file.error());
   const auto snapshot = read_snapshot(process.open_path, {state_of(process.life)});

@@ -5,6 +5,7 @@
 
 #include "cli/census/census.hpp"
 #include "cli/commands/blocked_stacks.hpp"
+#include "cli/commands/census_report.hpp"
 #include "cli/read_snapshot.hpp"
 
 namespace asynctrace {
@@ -12,7 +13,8 @@ namespace fs = std::filesystem;
 
 ProcessState state_of(Life life) {
   switch (life) {
-    case Life::kRunning: return ProcessState::kRunning;
+    case Life::kRunning:
+    case Life::kUntraced: return ProcessState::kRunning;
     case Life::kExeced: return ProcessState::kExeced;
     case Life::kExited: return ProcessState::kExited;
     case Life::kEnded: break;
@@ -42,6 +44,7 @@ std::string source_root() {
 
 Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptions& options,
                                 std::string reason) {
+  if (process.life == Life::kUntraced) return read_census_report(process, options, std::move(reason));
   auto snapshot =
       read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
   if (!snapshot) return tl::unexpected(snapshot.error());
@@ -51,8 +54,9 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   read_blocked_stacks(process, options.report, *result);
   result->report = build_report(result->snapshot, *result->symbols, options.report);
-  const pid_t pid = process.life == Life::kRunning ? process.pid : 0;
-  if (take_census(result->report, result->snapshot, *result->symbols, pid))
+  const ProcessMemory memory(process.pid);
+  const bool lives = process.life == Life::kRunning;
+  if (take_census(result->report, result->snapshot, *result->symbols, lives ? &memory : nullptr))
     result->report = build_report(result->snapshot, *result->symbols, options.report);
   return result;
 }

@@ -20,6 +20,7 @@ const char* name(Life life) {
     case Life::kRunning: return "running";
     case Life::kExeced: return "exec'ed";
     case Life::kExited: return "exited";
+    case Life::kUntraced: return "untraced";
     case Life::kEnded: break;
   }
   return "ended";

@@ -142,8 +142,7 @@ DumpTraces read(const Json& dump, const SourcePaths& sources) {
     const auto id = task.at("id").get<uint64_t>();
     tasks[id] = &task;
     result.tasks[id].address = printable(task.at("address").get<std::string>());
-    const auto polls = task.at("polls").get<uint64_t>();
-    if (task.at("observed").get<bool>()) result.tasks[id].polls = polls;
+    if (task.at("observed").get<bool>()) result.tasks[id].polls = task.at("polls").get<uint64_t>();
     if (task.at("kind") != "worker") result.task_count++;
   }
   Drawing drawing(dump, sources);

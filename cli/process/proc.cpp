@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "cli/process/file_descriptor.hpp"
+#include "cli/process/mappings.hpp"
 
 namespace asynctrace {
 namespace {
@@ -30,17 +31,6 @@ std::string_view next_word(std::string_view& text) {
   std::string_view word = text.substr(0, text.find(' '));
   text.remove_prefix(word.size());
   return word;
-}
-
-// The kernel writes a newline in a path as \012 and nothing else escaped.
-std::string unescape_newlines(std::string_view path) {
-  std::string result;
-  for (size_t i = 0; i < path.size();) {
-    bool newline = path.substr(i, 4) == "\\012";
-    result += newline ? '\n' : path[i];
-    i += newline ? 4 : 1;
-  }
-  return result;
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 namespace asynctrace {
 namespace {
 
+constexpr const char* kAgentFile = "libasynctrace-agent";
 constexpr const char* kStartRemedy =
     "start the program with `asynctrace run`, or give its service the lines that `asynctrace env` prints";
 
@@ -53,12 +54,18 @@ Result<TracedProcess> find_in_maps(pid_t pid, const std::string& maps) {
                 "run this as root: the file was deleted or lies in another mount namespace");
   }
   std::string name = read_stat(pid).value_or(ProcStat{}).name;
-  if (maps.find("libasynctrace-agent") != maps.npos) {
+  if (maps.find(kAgentFile) != maps.npos) {
     return fail(
         fmt::format("process {} ({}) has the agent, which has found no async runtime in it", pid, name),
         "dump it again once it runs one; without its symbol table a runtime may not be recognized");
   }
   return fail(fmt::format("process {} ({}) is not traced", pid, name), kStartRemedy);
+}
+
+// Whoever lives now is meant, and not one that had its id before.
+bool belongs_to(pid_t pid, const SegmentSummary& summary) {
+  const auto stat = read_stat(pid);
+  return !stat || stat->state == 'Z' || stat->start_time == summary.start_time;
 }
 
 }  // namespace
@@ -83,9 +90,14 @@ Result<TracedProcess> find_traced(pid_t pid) {
   if (live) return live;
   std::vector<Error> unreadable;
   for (TracedProcess& process : list_traced(unreadable)) {
-    if (process.pid == pid && process.life != Life::kRunning) return std::move(process);
+    if (process.pid == pid && process.life != Life::kRunning && belongs_to(pid, process.summary))
+      return std::move(process);
   }
-  return live;
+  const auto maps = read_file(fmt::format("/proc/{}/maps", pid));
+  if (!maps || maps->empty() || maps->find(kAgentFile) != maps->npos) return live;
+  TracedProcess untraced{pid, Life::kUntraced, "", "", {}};
+  untraced.summary.pid = static_cast<uint32_t>(pid);
+  return untraced;
 }
 
 std::vector<TracedProcess> list_live() {

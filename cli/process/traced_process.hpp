@@ -15,15 +15,16 @@ namespace asynctrace {
 
 enum class Life {
   kRunning,
-  kExeced,  // lives, but as another program: the file belongs to the one before
-  kExited,  // ran its exit handlers
-  kEnded,   // gone without them: killed, crashed or _exit
+  kExeced,    // lives, but as another program: the file belongs to the one before
+  kExited,    // ran its exit handlers
+  kEnded,     // gone without them: killed, crashed or _exit
+  kUntraced,  // lives, without the agent: there is no segment
 };
 
 struct TracedProcess {
   pid_t pid = 0;  // as we see it; of a dead one as it saw itself
   Life life = Life::kRunning;
-  std::string open_path;   // opens the segment
+  std::string open_path;   // opens the segment; "": there is none
   std::string shown_path;  // what it is called, for people
   SegmentSummary summary;
 };
@@ -32,7 +33,8 @@ struct TracedProcess {
 // agent or without a runtime it is.
 Result<TracedProcess> find_live(pid_t pid);
 
-// The same, else the newest segment that a dead process of that id left.
+// The same, else the newest segment that a dead process of that id left, else the living process as
+// kUntraced.
 Result<TracedProcess> find_traced(pid_t pid);
 
 // All live ones that belong to this user, by pid.

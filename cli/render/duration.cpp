@@ -43,6 +43,7 @@ std::string format_duration(uint64_t ns) {
 }
 
 std::string format_spread(const Spread& spread, bool summary) {
+  if (!spread.known) return {};
   const auto format = summary ? format_summary : format_duration;
   const std::string min = format(spread.min_ns), max = format(spread.max_ns);
   if (min == max) return format_duration(spread.max_ns);

@@ -82,11 +82,13 @@ std::string_view name(TaskState state) {
   }
 }
 
-bool any_from_debug_info(const Report& report) {
-  return std::ranges::any_of(report.tasks, [](const ReportTask& task) {
+std::string_view source(const Report& report) {
+  if (report.snapshot->source == DumpSource::kCensus) return "census";
+  const bool any_from_debug_info = std::ranges::any_of(report.tasks, [](const ReportTask& task) {
     return std::ranges::any_of(
         task.leaves, [](const ReportLeaf& leaf) { return leaf.reason == LeafReason::kFromDebugInfo; });
   });
+  return report.snapshot->source == DumpSource::kBoth || any_from_debug_info ? "both" : "agent";
 }
 
 std::string kind_members(const LeafKind& kind) {
@@ -127,7 +129,7 @@ std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const
           {"captured_at", time_or_null(snapshot.captured_realtime_ns).dump()},
           {"capture_ms", fmt::format("{}", (snapshot.capture_ns + 999'999) / 1'000'000)},
           {"reason", Json(options.reason).dump()},
-          {"source", Json(any_from_debug_info(report_) ? "both" : "agent").dump()},
+          {"source", Json(source(report_)).dump()},
           {"durations_at_least", Json(snapshot.durations_at_least).dump()},
           {"process", process.dump()},
           {"since_earlier_ns", number_or_null(report_.since_earlier_ns)},
@@ -154,10 +156,13 @@ std::string JsonItems::runtime(const ReportRuntime& runtime) const {
 }
 
 std::string JsonItems::group(const Group& group) const {
+  const auto time = [&](uint64_t ns) {
+    return number_or_null(group.waiting.known ? std::optional(ns) : std::nullopt);
+  };
   return fmt::format(
       R"({{"tasks":[{}],"count":{},"class":"{}","min_ns":{},"median_ns":{},"max_ns":{},"stacks":[{}],"unmoved":{}}})",
-      fmt::join(group.tasks, ","), group.tasks.size(), name(group.group_class), group.waiting.min_ns,
-      group.waiting.median_ns, group.waiting.max_ns, fmt::join(group.stacks, ","),
+      fmt::join(group.tasks, ","), group.tasks.size(), name(group.group_class), time(group.waiting.min_ns),
+      time(group.waiting.median_ns), time(group.waiting.max_ns), fmt::join(group.stacks, ","),
       report_.since_earlier_ns ? Json(group.unmoved).dump() : std::string(kNull));
 }
 
@@ -225,31 +230,36 @@ std::string JsonItems::reason(const ReportLeaf& leaf) const {
 
 // Of a task whose polls are not seen nothing is known.
 std::string_view JsonItems::unmoved(const ReportTask& task) const {
-  if (!report_.since_earlier_ns || task.task->kind == TaskKind::kWaker) return kNull;
+  if (!report_.since_earlier_ns || task.task->kind == TaskKind::kWaker || task.task->from_census)
+    return kNull;
   return task.unmoved ? "true" : "false";
 }
 
 std::string JsonItems::task(const ReportTask& task) const {
   const Task& source = *task.task;
+  const auto seen = [&](uint64_t value) {
+    return number_or_null(source.from_census ? std::nullopt : std::optional(value));
+  };
   std::string line = fmt::format(
-      R"({{"id":{},"native_id":null,"runtime":{},"address":"0x{:x}","kind":"{}","type":{},"name":{},)"
+      R"({{"id":{},"native_id":{},"runtime":{},"address":"0x{:x}","kind":"{}","type":{},"name":{},)"
       R"("state":"{}","observed":{},"stuck":{},"created_ns":{},"in_state_ns":{},"polls":{},"wakes":{},)"
       R"("busy_ns":{},"max_poll_ns":{},"last_poll_tid":{},"running_stack":{}{},"unmoved":{},"leaves":[)",
-      source.id, text(runtime_name(source)).dump(), source.address, name(task.kind),
-      task.type ? std::string_view(types_[*task.type]) : kNull,
+      source.id, number_or_null(source.native_id), text(runtime_name(source)).dump(), source.address,
+      name(task.kind), task.type ? std::string_view(types_[*task.type]) : kNull,
       source.native ? text_or_null(source.native->name).dump() : std::string(kNull), name(source.state),
-      source.kind != TaskKind::kWaker, source.stuck, source.created_ns, source.in_state_ns, source.polls,
-      source.wakes, source.busy_ns, source.max_poll_ns, number_or_null(source.last_poll_tid),
-      number_or_null(task.running_stack), native_members(task), unmoved(task));
+      source.kind != TaskKind::kWaker && !source.from_census, source.stuck, seen(source.created_ns),
+      seen(source.in_state_ns), seen(source.polls), seen(source.wakes), seen(source.busy_ns),
+      seen(source.max_poll_ns), number_or_null(source.last_poll_tid), number_or_null(task.running_stack),
+      native_members(task), unmoved(task));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(
         std::back_inserter(line),
         R"({{{},"waiting_ns":{},"waits_for":{},"resource":null,"confirmed":{},"stack":{},"reason":{}{}}})",
-        leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, leaf.waiting_ns,
+        leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, seen(leaf.waiting_ns),
         leaf.waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.waits_for_task) : std::string(kNull),
         leaf.confirmed, number_or_null(leaf.stack), reason(leaf),
-        leaf.reason == LeafReason::kFromDebugInfo ? R"(,"source":"census")" : "");
+        source.from_census || leaf.reason == LeafReason::kFromDebugInfo ? R"(,"source":"census")" : "");
   }
   return line + "]}";
 }

@@ -32,10 +32,11 @@ std::string_view describe(ProcessState state) {
   return "";
 }
 
-std::string workers(const ReportRuntime& runtime) {
+std::string workers(const ReportRuntime& runtime, DumpSource source) {
   const WorkerCounts& counts = runtime.workers;
   std::string text = escape(runtime.name);
   if (counts.total == 0) return text;
+  if (source == DumpSource::kCensus) return fmt::format("{}, {}", text, counted(counts.total, "worker"));
   const auto is_long = [](uint64_t ns) { return ns >= kLongPoll; };
   const auto in_long_poll =
       static_cast<size_t>(std::count_if(counts.polling_ns.begin(), counts.polling_ns.end(), is_long));
@@ -77,7 +78,7 @@ std::string polling_then(const Report& report) {
 }
 
 std::string at_least(const Report& report, const std::string& duration) {
-  return report.snapshot->durations_at_least ? "at least " + duration : duration;
+  return report.snapshot->durations_at_least && !duration.empty() ? "at least " + duration : duration;
 }
 
 }  // namespace
@@ -100,10 +101,11 @@ std::string program_name(const Report& report) {
 std::string headline(const Report& report) {
   const Snapshot& snapshot = *report.snapshot;
   std::vector<std::string> runtimes;
-  for (const ReportRuntime& runtime : report.runtimes) runtimes.push_back(workers(runtime));
-  return fmt::format("{} pid {}{}  {}   {}   read in {} ms", program_name(report), snapshot.process.pid,
+  for (const ReportRuntime& runtime : report.runtimes) runtimes.push_back(workers(runtime, snapshot.source));
+  return fmt::format("{} pid {}{}  {}   {}   {}read in {} ms", program_name(report), snapshot.process.pid,
                      describe(snapshot.process.state),
                      runtimes.empty() ? "no runtime" : joined(runtimes, "; "), task_counts(report.counts),
+                     snapshot.source == DumpSource::kCensus ? "census, without the agent   " : "",
                      (snapshot.capture_ns + 999'999) / 1'000'000);
 }
 
@@ -138,6 +140,10 @@ std::string subject(const Group& group, const Report& report) {
                      on_thread);
 }
 
+std::string spaced(const std::string& text) {
+  return text.empty() ? text : "  " + text;
+}
+
 std::string waiting(const Group& group, const Report& report) {
   std::string text = at_least(report, format_spread(group.waiting, group.tasks.size() > kListedIds));
   if (!report.since_earlier_ns || group.unmoved == 0) return text;
@@ -159,7 +165,7 @@ std::string draw(const Group& group, const Report& report, std::string_view inde
     // With one leaf the line above the trace has its duration already.
     if (row.is_leaf && group.leaf_rows > 1) {
       const bool summary = group.tasks.size() * row.per_task > kListedIds;
-      drawn += "  " + at_least(report, format_spread(row.waiting, summary));
+      drawn += spaced(at_least(report, format_spread(row.waiting, summary)));
     }
     drawn += '\n';
   }

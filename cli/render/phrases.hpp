@@ -30,8 +30,11 @@ std::string crash_line(const Report& report);
 // name of their thread.
 std::string subject(const Group& group, const Report& report);
 
-// "31.0s..31.2s", "at least 2.0s", "31.0s, 2 of 3 not moved in 10.0s"
+// "31.0s..31.2s", "at least 2.0s", "31.0s, 2 of 3 not moved in 10.0s"; "" where it is not known
 std::string waiting(const Group& group, const Report& report);
+
+// Two spaces and the text; nothing for nothing.
+std::string spaced(const std::string& text);
 
 // The trace, a line for each row, each after `indent`.
 std::string draw(const Group& group, const Report& report, std::string_view indent = "", bool colour = false);

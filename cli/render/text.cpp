@@ -82,11 +82,12 @@ void TextRenderer::suspects() {
     if (suspect.kind == "blocked_worker") {
       fmt::print(out_, "{}\n", red(suspect.evidence));
     } else if (suspect.kind == "deadlock") {
-      fmt::print(out_, "{}, {}\n", red("deadlock, " + counted(group.tasks.size(), "task")),
-                 waiting(group, report_));
+      const std::string since = waiting(group, report_);
+      fmt::print(out_, "{}{}{}\n", red("deadlock, " + counted(group.tasks.size(), "task")),
+                 since.empty() ? "" : ", ", since);
     } else {
-      fmt::print(out_, "{}{}: {}  {}\n", red(subject(group, report_)), list ? " " + ids(group) : "",
-                 suspect.evidence, waiting(group, report_));
+      fmt::print(out_, "{}{}: {}{}\n", red(subject(group, report_)), list ? " " + ids(group) : "",
+                 suspect.evidence, spaced(waiting(group, report_)));
     }
     rows(group, std::string(prefix.size(), ' '));
   }
@@ -131,7 +132,7 @@ void TextRenderer::section(GroupClass group_class, std::string_view title) {
     }
     tasks -= group.tasks.size();
     const bool list = group.tasks.size() > 1 && (group.tasks.size() <= kListedIds || options_.all);
-    fmt::print(out_, "{}  {}{}\n", subject(group, report_), waiting(group, report_),
+    fmt::print(out_, "{}{}{}\n", subject(group, report_), spaced(waiting(group, report_)),
                list ? "  " + ids(group) : "");
     rows(group, "");
   }

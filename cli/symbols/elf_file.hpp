@@ -47,6 +47,12 @@ class ElfFile {
   // functions before untyped ones, global before weak before local, then the longest. A symbol without a
   // size reaches to the next one of its section.
   std::optional<ElfSymbol> symbol_at(uint64_t address);
+  // All that symbol_at() chooses from, by address; names end with a zero.
+  template <typename Visit>
+  void for_each_symbol(Visit visit) {
+    if (!symbols_read_) read_symbols();
+    for (const Symbol& entry : symbols_) visit(entry.symbol);
+  }
   Elf* handle() const { return elf_; }
 
  private:

@@ -110,6 +110,12 @@ bool Symbolizer::touched(uint32_t index) const {
   return index < impl_->modules.size() && impl_->modules[index].touched();
 }
 
+ModuleFiles Symbolizer::find_files(uint32_t index) {
+  SymbolSources& sources = impl_->sources;
+  return find_module_files(impl_->modules.at(index).module(), sources.options, sources.directories,
+                           sources.server.get());
+}
+
 const ModuleSymbols& Symbolizer::symbols(uint32_t index) const {
   return impl_->modules.at(index).symbols();
 }

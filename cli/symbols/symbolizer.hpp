@@ -11,6 +11,7 @@
 #include "cli/error.hpp"
 #include "cli/snapshot.hpp"
 #include "cli/symbols/frame.hpp"
+#include "cli/symbols/module_files.hpp"
 #include "cli/symbols/symbol_options.hpp"
 #include "cli/symbols/symbol_table.hpp"
 
@@ -52,6 +53,8 @@ class Symbolizer final : public FrameSource {
   bool touched(uint32_t index) const override;
   // Gives frames, innermost first, to an address that is in no module: what resolve_return_address() answers.
   void define(uint64_t address, std::vector<Frame> frames);
+  // The files of module `index`, opened anew: for whoever reads more of them than symbols.
+  ModuleFiles find_files(uint32_t index);
   // All that was worked out of module `index`, to be packed.
   const ModuleSymbols& symbols(uint32_t index) const;
 

@@ -106,6 +106,34 @@ void add_unknown_holders(Report& report) {
   }
 }
 
+void add_census(Report& report) {
+  const Snapshot& snapshot = *report.snapshot;
+  if (snapshot.source == DumpSource::kCensus) {
+    report.diagnostics.push_back(
+        {"census",
+         "read from memory, without the agent: tasks only; times, polls and the futures of block_on are not "
+         "known",
+         "asynctrace run, or the lines of `asynctrace env`, for the next start"});
+  }
+  const auto untyped = std::ranges::count_if(snapshot.tasks, [](const Task& task) {
+    return task.from_census && task.state == TaskState::kWaiting && task.leaves.empty() && !task.torn;
+  });
+  if (untyped > 0) {
+    report.diagnostics.push_back({"census_no_types",
+                                  fmt::format("tasks whose futures could not be followed, for lack of full "
+                                              "debug info: {}",
+                                              untyped),
+                                  std::string(kRebuildInFull)});
+  }
+  if (snapshot.unknown_layouts > 0) {
+    report.diagnostics.push_back(
+        {"census_old_runtime",
+         fmt::format("types of tasks that were not looked for, of a tokio before 1.21: {}",
+                     snapshot.unknown_layouts),
+         ""});
+  }
+}
+
 }  // namespace
 
 void add_diagnostics(Report& report) {
@@ -131,6 +159,7 @@ void add_diagnostics(Report& report) {
                                   "--no-stop leaves running threads alone"});
   }
   add_missing(report);
+  add_census(report);
   add_unknown_holders(report);
   for (const LostRow& row : kLost) {
     const uint64_t count = snapshot.lost.*row.counter;

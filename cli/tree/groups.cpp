@@ -43,7 +43,7 @@ struct Merged {
 };
 
 Spread spread(std::vector<uint64_t>& values) {
-  if (values.empty()) return {};
+  if (values.empty()) return {0, 0, 0, false};
   const auto middle = values.begin() + static_cast<ptrdiff_t>((values.size() - 1) / 2);
   std::nth_element(values.begin(), middle, values.end());
   const auto [min, max] = std::minmax_element(values.begin(), values.end());
@@ -121,11 +121,11 @@ void GroupBuilder::add_to(const ReportTask& task, const Shape& shape) {
   for (const ReportLeaf& leaf : task.leaves) {
     if (!leaf.shown) continue;
     longest = std::max(longest, leaf.waiting_ns);
-    if (merged.group.leaf_rows < 2) continue;
+    if (merged.group.leaf_rows < 2 || task.task->from_census) continue;
     const auto key = std::lower_bound(shape.keys.begin(), shape.keys.end(), leaf_key(leaf, report_));
     merged.row_waits[known.row_of[static_cast<size_t>(key - shape.keys.begin())]].push_back(leaf.waiting_ns);
   }
-  merged.waits.push_back(shape.keys.empty() ? task.task->in_state_ns : longest);
+  if (!task.task->from_census) merged.waits.push_back(shape.keys.empty() ? task.task->in_state_ns : longest);
 }
 
 // A task known by its wakers alone, which holds others that are listed on their own.
@@ -151,7 +151,7 @@ void GroupBuilder::add(const ReportTask& task) {
   if (is_running || is_ready) {
     ++(is_running ? counts.running : counts.scheduled);
     running_.tasks.push_back(task.task->id);
-    running_waits_.push_back(task.task->in_state_ns);
+    if (!task.task->from_census) running_waits_.push_back(task.task->in_state_ns);
     return;
   }
   for (const ReportLeaf& leaf : task.leaves) {

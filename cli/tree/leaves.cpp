@@ -48,6 +48,7 @@ LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& l
                        StackTable& stacks, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
   if (source.waker_gone) return LeafReason::kWakerGone;
+  if (task.from_census && source.label) return LeafReason::kNotFollowed;
   const ReportStack& stack = report.stacks[*leaf.stack];
   if (stack.kind.internal) return LeafReason::kExecutor;
   if (stack.kind.combinator) {
@@ -55,7 +56,7 @@ LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& l
     const bool apart = task.kind == TaskKind::kWaker && stacks.has_children_apart(*leaf.stack);
     return apart ? LeafReason::kChildrenApart : LeafReason::kChildrenHidden;
   }
-  if (source.from_debug_info) return LeafReason::kFromDebugInfo;
+  if (source.from_debug_info && !task.from_census) return LeafReason::kFromDebugInfo;
   if (!source.exact_end) return LeafReason::kNoExactEnd;
   const Stack& raw = report.snapshot->stacks[stack.source];
   if (raw.incomplete || raw.truncated) return LeafReason::kStackIncomplete;
@@ -88,6 +89,7 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kFromDebugInfo: return "from debug info: the agent did not see it";
     case LeafReason::kExecutor: return "the executor waits for work here, not the task";
     case LeafReason::kWakerGone: return "its waker was dropped";
+    case LeafReason::kNotFollowed: return "its future could not be followed in memory";
   }
   return "";
 }

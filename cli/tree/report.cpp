@@ -49,6 +49,7 @@ class PollerTable {
 
 ReportTaskKind task_kind(const Task& task, const Poller& poller) {
   if (task.kind == TaskKind::kBlockOn) return ReportTaskKind::kBlockOn;
+  if (task.is_blocking && poller.kind == ReportTaskKind::kTask) return ReportTaskKind::kBlocking;
   if (poller.kind == ReportTaskKind::kTask && !poller.type && task.nests_polls)
     return ReportTaskKind::kWorker;
   return poller.kind;

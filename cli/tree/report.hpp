@@ -62,8 +62,9 @@ enum class LeafReason : uint8_t {
   kWakerAlone,       // of a task that is known by its wakers alone
   kFromDebugInfo,    // found in the task's memory, not seen by the agent
   kWakerGone,        // its waker was dropped, and with it the last that could have woken the task
+  kNotFollowed,      // the census could not follow its future; the kind says why
 };
-inline constexpr LeafReason kLastLeafReason = LeafReason::kWakerGone;
+inline constexpr LeafReason kLastLeafReason = LeafReason::kNotFollowed;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {
@@ -94,6 +95,7 @@ enum class GroupClass : uint8_t { kInside, kOutside, kRunning };
 // Durations over several tasks, in ns.
 struct Spread {
   uint64_t min_ns = 0, median_ns = 0, max_ns = 0;
+  bool known = true;  // false: of tasks that nobody observed
 };
 
 // One line of a drawn trace.

@@ -143,10 +143,12 @@ Suspect SuspectFinder::deadlock(const std::vector<uint64_t>& tasks, RowBuilder& 
   suspect.group.tasks = tasks;
   std::vector<std::string> evidence;
   std::vector<uint64_t> waits;
+  bool is_timed = true;
   for (const uint64_t id : tasks) {
     const ReportTask& task = *find_task(report_, id);
     evidence.push_back(fmt::format("task {} waits for {}", id, why_waiting(task)));
     waits.push_back(longest_wait(task));
+    is_timed &= !task.task->from_census;
     Row heading;
     heading.text = fmt::format("task {}", id);
     suspect.group.rows.push_back(std::move(heading));
@@ -161,7 +163,7 @@ Suspect SuspectFinder::deadlock(const std::vector<uint64_t>& tasks, RowBuilder& 
   }
   std::sort(suspect.group.stacks.begin(), suspect.group.stacks.end());
   std::sort(waits.begin(), waits.end());
-  suspect.group.waiting = {waits.front(), waits[(waits.size() - 1) / 2], waits.back()};
+  suspect.group.waiting = {waits.front(), waits[(waits.size() - 1) / 2], waits.back(), is_timed};
   suspect.evidence = fmt::format("{}", fmt::join(evidence, "; "));
   return suspect;
 }
@@ -196,7 +198,7 @@ Suspect SuspectFinder::blocked_worker(const BlockedThread& blocked, RowBuilder& 
   Group& group = suspect.group;
   group.group_class = GroupClass::kRunning;
   group.tasks = {task.id};
-  group.waiting = {task.in_state_ns, task.in_state_ns, task.in_state_ns};
+  group.waiting = {task.in_state_ns, task.in_state_ns, task.in_state_ns, true};
   const ReportTask& known = *find_task(report_, task.id);
   group.rows = known.running_stack
                    ? rows.draw_native(*known.running_stack)

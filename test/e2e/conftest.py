@@ -102,13 +102,13 @@ def kill_group(process):
 
 @contextlib.contextmanager
 def traced(path, *arguments, segment_dir, by="run"):
-    """`by`: through `asynctrace run`, or with the agent's variables alone, as in a systemd unit."""
+    """`by`: through `asynctrace run`; with the agent's variables alone, as in a systemd unit; `nobody`: not at all."""
     command = [str(path), *map(str, arguments)]
     env = {**os.environ, "ASYNCTRACE_DIR": str(segment_dir)}
     segment_dir.chmod(0o700)
     if by == "run":
         command = [str(CLI), "run", "-q", "--", *command]
-    else:
+    elif by != "nobody":
         env["LD_PRELOAD"] = str(AGENT)
     process = subprocess.Popen(
         command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

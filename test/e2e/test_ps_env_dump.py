@@ -81,8 +81,8 @@ def test_what_cannot_be_dumped(directory, tmp_path):
     env = {**os.environ, "ASYNCTRACE_DIR": str(directory)}
     untraced = asynctrace("dump", os.getpid(), env=env, check=False)
     assert untraced.returncode == 1
-    assert f"process {os.getpid()}" in untraced.stderr and "is not traced" in untraced.stderr
-    assert "remedy: start the program with `asynctrace run`" in untraced.stderr
+    assert f"process {os.getpid()}" in untraced.stderr and "no async runtime" in untraced.stderr
+    assert "remedy: a runtime is known by" in untraced.stderr and untraced.stdout == ""
     gone = subprocess.Popen(["/bin/true"])
     gone.wait()
     result = asynctrace("dump", gone.pid, env=env, check=False)

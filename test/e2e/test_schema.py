@@ -20,7 +20,8 @@ def check(dump):
         assert all(index < len(dump["frames"]) for index in stack)
     for group in dump["groups"]:
         assert group["count"] == len(group["tasks"])
-        assert group["min_ns"] <= group["median_ns"] <= group["max_ns"]
+        if group["min_ns"] is not None:
+            assert group["min_ns"] <= group["median_ns"] <= group["max_ns"]
         assert ids.issuperset(group["tasks"])
         assert all(index < len(dump["stacks"]) for index in group["stacks"])
     for suspect in dump["suspects"]:

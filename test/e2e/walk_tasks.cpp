@@ -39,7 +39,8 @@ int main(int count, char** arguments) {
     std::cerr << snapshot.error().message << '\n';
     return 1;
   }
-  const auto types = DwarfTypes::open(snapshot->modules.at(0));
+  Symbolizer symbols(snapshot->modules);
+  const auto types = DwarfTypes::open(snapshot->modules.at(0), symbols.find_files(0));
   if (!types) return 1;
   const ProcessMemory memory(static_cast<pid_t>(pid));
   FutureWalker walker(*types, memory);

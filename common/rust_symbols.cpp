@@ -1,8 +1,8 @@
-#include "agent/rust/symbol_names.hpp"
+#include "common/rust_symbols.hpp"
 
 #include <string.h>
 
-namespace asynctrace::agent {
+namespace asynctrace {
 namespace {
 
 // Both manglings write a path as length-prefixed names side by side.
@@ -24,7 +24,11 @@ constexpr PathRole kPathRoles[] = {
     {"5tokio7runtime4park", "", kBlockOnWaker},  // multi-thread
     {"5tokio4util4wake", "", kBlockOnWaker},     // current-thread
     {kAsyncTask, "3run", kPollRole},
-    {kAsyncTask, "7destroy", kDeallocRole},
+    {kAsyncTask, "8schedule", kTableStartRole},
+    {kAsyncTask, "11drop_future", kTableStartRole},
+    {kAsyncTask, "10get_output", kTableStartRole},
+    {kAsyncTask, "8drop_ref", kTableStartRole},
+    {kAsyncTask, "7destroy", kDeallocRole | kTableStartRole},
     {kAsyncTask, "11clone_waker", kAsyncTaskWaker},
     {"8waker_fn", "", kBlockOnWaker},  // block_on of async-io and futures-lite
 };
@@ -117,4 +121,4 @@ uint32_t roles_of(const char* mangled) {
   return roles;
 }
 
-}  // namespace asynctrace::agent
+}  // namespace asynctrace

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace asynctrace::agent {
+namespace asynctrace {
 
 // Roles are bits: with identical code folding one address carries several names.
 enum Role : uint32_t {
@@ -20,6 +20,7 @@ enum Role : uint32_t {
   kTokioWaker = 256,  // of a task's waker
   kAsyncTaskWaker = 512,
   kBlockOnWaker = 1024,  // of a thread that polls a future itself
+  kTableStartRole = 2048,  // a slot that comes before kPollRole's in its table
 };
 
 uint32_t roles_of(const char* mangled);
@@ -31,4 +32,4 @@ bool names_a_runtime(const char* names, size_t size);
 // Whether they hold the name that every Rust program has.
 bool names_rust(const char* names, size_t size);
 
-}  // namespace asynctrace::agent
+}  // namespace asynctrace

@@ -1,0 +1,102 @@
+#include "cli/commands/census_report.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "cli/census/census.hpp"
+#include "cli/process/file_descriptor.hpp"
+#include "cli/process/proc.hpp"
+#include "cli/tick_rate.hpp"
+
+namespace asynctrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+ProcessInfo process_info(pid_t pid) {
+  ProcessInfo info;
+  info.pid = static_cast<uint32_t>(pid);
+  std::error_code unknown;
+  info.exe = fs::read_symlink(fmt::format("/proc/{}/exe", pid), unknown).string();
+  std::string words = read_file(fmt::format("/proc/{}/cmdline", pid)).value_or("");
+  for (size_t at = 0, end = 0; (end = words.find('\0', at)) != words.npos; at = end + 1)
+    info.cmdline.push_back(words.substr(at, end - at));
+  const auto stat = read_stat(pid);
+  const auto age = stat ? age_seconds(stat->start_time) : std::nullopt;
+  if (age) {
+    info.start_realtime_ns =
+        static_cast<int64_t>(clock_ns(CLOCK_REALTIME)) - static_cast<int64_t>(*age * 1e9);
+  }
+  info.state = ProcessState::kRunning;
+  return info;
+}
+
+std::vector<Thread> threads_of(pid_t pid) {
+  std::vector<Thread> threads;
+  std::error_code unknown;
+  for (const auto& entry : fs::directory_iterator(fmt::format("/proc/{}/task", pid), unknown)) {
+    Thread thread;
+    const std::string number = entry.path().filename().string();
+    std::from_chars(number.data(), number.data() + number.size(), thread.tid);
+    thread.name = read_file(entry.path() / "comm").value_or("");
+    if (thread.name.ends_with('\n')) thread.name.pop_back();
+    threads.push_back(std::move(thread));
+  }
+  return threads;
+}
+
+// The program itself can be opened even where its path leads nowhere, or somewhere else.
+void mend_path_of_program(pid_t pid, const std::string& exe, std::vector<Module>& modules) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (!exe.ends_with(kDeleted)) return;
+  for (Module& module : modules)
+    if (module.path == exe) module.path = fmt::format("/proc/{}/exe", pid);
+}
+
+tl::unexpected<Error> no_runtime(const Snapshot& snapshot, const CensusScope& scope) {
+  const std::string what = fmt::format("process {} ({})", snapshot.process.pid,
+                                       fs::path(snapshot.process.exe).filename().string());
+  if (scope.unknown_layouts > 0) {
+    return fail(
+        what + " is not traced, and its tokio is older than 1.21: its tasks cannot be found in memory",
+        "start the program with `asynctrace run`");
+  }
+  return fail(what + " is not traced, and no async runtime that is known was found in its memory",
+              "a runtime is known by the program's symbol table: build without strip, or name the directory "
+              "of its debug files with --debug-dir");
+}
+
+}  // namespace
+
+Result<OwnedReport> read_census_report(const TracedProcess& process, const ReadingOptions& options,
+                                       std::string reason) {
+  const uint64_t started = clock_ns(CLOCK_MONOTONIC);
+  const auto image = open_process_image(process.pid);
+  if (!image) return tl::unexpected(image.error());
+  Snapshot snapshot;
+  snapshot.source = DumpSource::kCensus;
+  snapshot.captured_realtime_ns = static_cast<int64_t>(clock_ns(CLOCK_REALTIME));
+  snapshot.process = process_info(process.pid);
+  snapshot.modules = image->modules;
+  mend_path_of_program(process.pid, snapshot.process.exe, snapshot.modules);
+  snapshot.threads = threads_of(process.pid);
+  auto symbols = Symbolizer::open(snapshot, options.symbols);
+  if (!symbols) return tl::unexpected(symbols.error());
+
+  auto result = std::make_unique<ProcessReport>(std::move(snapshot), std::move(*symbols), std::move(reason));
+  const CensusScope scope = add_tasks_in_memory(*image, result->snapshot, *result->symbols);
+  if (scope.tables == 0) return no_runtime(result->snapshot, scope);
+  result->snapshot.unknown_layouts = scope.unknown_layouts;
+  result->snapshot.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
+  result->report = build_report(result->snapshot, *result->symbols, options.report);
+  if (take_census(result->report, result->snapshot, *result->symbols, image->memory.get()))
+    result->report = build_report(result->snapshot, *result->symbols, options.report);
+  return result;
+}
+
+}  // namespace asynctrace

@@ -1,0 +1,73 @@
+"""Processes without the agent: their tasks, found in memory, are those that the program itself knows of."""
+
+import json
+from collections import Counter
+
+import pytest
+from conftest import asynctrace, program, settled, tasks, traced
+from test_schema import check
+
+UNKNOWN_WITHOUT_AGENT = ("created_ns", "in_state_ns", "polls", "wakes", "busy_ns", "max_poll_ns")
+
+
+def own_tasks(dump):
+    return [task for task in tasks(dump) if task["kind"] == "task"]
+
+
+def types(dump):
+    return Counter((task["runtime"], task["type"], task["stuck"]) for task in own_tasks(dump))
+
+
+def both_ways(path, *arguments, segment_dir):
+    """Dumps of the same program, with the agent and without."""
+    dumps = []
+    for by in ("run", "nobody"):
+        with traced(path, *arguments, segment_dir=segment_dir, by=by) as target:
+            dumps.append(settled(target))
+    return dumps
+
+
+@pytest.mark.parametrize("name, arguments", [("leaves", ["multi"]), ("leaves", ["current"]), ("leaves_async_std", [])])
+def test_every_task_without_the_agent(tmp_path, name, arguments):
+    seen, found = both_ways(program(name), *arguments, segment_dir=tmp_path)
+    check(found)
+    assert found["source"] == "census" and seen["source"] == "agent"
+    assert types(found) == types(seen)
+    assert all(not task["observed"] and task["state"] == "waiting" for task in own_tasks(found))
+    for task in found["tasks"]:
+        assert [task[key] for key in UNKNOWN_WITHOUT_AGENT] == [None] * 6, "what nobody saw is unknown, not 0"
+    codes = {diagnostic["code"] for diagnostic in found["diagnostics"]}
+    assert {"census", "census_no_types"} <= codes
+
+
+@pytest.mark.parametrize("runtime", ["multi", "current"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_tasks_that_ended_are_not_found(tmp_path, when, runtime):
+    """What they leave in freed memory still has the address of their table."""
+    with traced(program("ended"), runtime, when, segment_dir=tmp_path, by="nobody") as target:
+        alive = int(target.words("TASKS")[0])
+        dump = settled(target)
+        text = asynctrace("dump", target.pid).stdout
+    assert len(own_tasks(dump)) == alive
+    numbers = [task["native_id"] for task in own_tasks(dump)]
+    assert numbers == sorted(set(numbers)), "each has tokio's own number"
+    assert [suspect["kind"] for suspect in dump["suspects"]] == ["no_waker"]
+    assert "census, without the agent" in text.splitlines()[0]
+    assert "nothing can wake it (its waker was dropped)\n" in text and "0.0s" not in text and "0.0ms" not in text
+
+
+def test_an_executor_that_is_not_known(tmp_path):
+    with traced(program("executors"), "arc_wake", segment_dir=tmp_path, by="nobody") as target:
+        result = asynctrace("dump", target.pid, check=False)
+    assert result.returncode == 1 and result.stdout == ""
+    assert f"process {target.pid} (executors)" in result.stderr and "no async runtime" in result.stderr
+
+
+def test_export_and_diff_take_a_census(tmp_path):
+    with traced(program("ended"), "multi", "before", segment_dir=tmp_path, by="nobody") as target:
+        dump = json.loads(asynctrace("export", "--format", "json", target.pid).stdout)
+        difference = asynctrace("diff", target.pid, target.pid).stdout
+        packed = asynctrace("pack", target.pid, "-o", tmp_path / "packed", check=False)
+    assert dump["source"] == "census"
+    assert "leaf unknown" in difference
+    assert packed.returncode == 1 and "nothing to pack" in packed.stderr
