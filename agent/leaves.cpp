@@ -13,8 +13,8 @@ constexpr int kMaxInexactLeaves = 8;
 
 LeafEntry* g_entries = nullptr;
 
-// A leaf without an exact end has no waker; there the word chains the leaves of its task.
-uint32_t next_inexact(const LeafEntry& entry) {
+// A leaf without an exact end has no waker, nor has one that was met; there the word chains leaves.
+uint32_t next_in_chain(const LeafEntry& entry) {
   return static_cast<uint32_t>(entry.waker_data);
 }
 IndexPool g_pool;
@@ -78,6 +78,16 @@ void replace_lost_leaf(const HookGuard& guard, TaskEntry& task, uint32_t by) {
   unpublish(before - 1);
   g_entries[before - 1].flags = 0;
   g_pool.give(guard.context().leaves, before - 1);
+}
+
+void end_chain(const HookGuard& guard, uint32_t leaf) {
+  while (leaf != kNone) {
+    const uint32_t next = next_in_chain(g_entries[leaf]);
+    unpublish(leaf);
+    g_entries[leaf].flags = 0;
+    g_pool.give(guard.context().leaves, leaf);
+    leaf = next;
+  }
 }
 
 uint32_t take(const HookGuard& guard) {
@@ -149,7 +159,7 @@ void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t
   uint32_t leaf = task.inexact_leaves;
   while (leaf != kNone && g_entries[leaf].stack != stack && count < kMaxInexactLeaves) {
     last = leaf;
-    leaf = next_inexact(g_entries[leaf]);
+    leaf = next_in_chain(g_entries[leaf]);
     count++;
   }
   if (count == kMaxInexactLeaves) leaf = last;  // the oldest makes room
@@ -170,14 +180,24 @@ void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t
 }
 
 void end_inexact_leaves(const HookGuard& guard, TaskEntry& task) {
-  for (uint32_t leaf = task.inexact_leaves; leaf != kNone;) {
-    const uint32_t next = next_inexact(g_entries[leaf]);
-    unpublish(leaf);
-    g_entries[leaf].flags = 0;
-    g_pool.give(guard.context().leaves, leaf);
-    leaf = next;
-  }
+  end_chain(guard, task.inexact_leaves);
   task.inexact_leaves = kNone;
+}
+
+uint32_t add_met_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint32_t next) {
+  const uint32_t leaf = take(guard);
+  if (leaf == kNone) return next;
+  LeafEntry& entry = g_entries[leaf];
+  fill(entry, guard.context(), owner, stack);
+  entry.flags = kMet;
+  entry.waker_data = next;
+  entry.wakers.store(0, std::memory_order_relaxed);
+  publish(leaf);
+  return leaf;
+}
+
+void end_met_leaves(const HookGuard& guard, uint32_t first) {
+  end_chain(guard, first);
 }
 
 void end_lost_leaf(const HookGuard& guard, TaskEntry& task) {

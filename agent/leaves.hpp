@@ -64,6 +64,11 @@ void end_inexact_leaves(const HookGuard& guard, TaskEntry& task);
 void keep_lost_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack);
 void end_lost_leaf(const HookGuard& guard, TaskEntry& task);
 
+// A leaf that a poll on request has met, in front of those of the chain that begins at `next` (kNone: none).
+// Returns its number, `next` where there is no room (counted).
+uint32_t add_met_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint32_t next);
+void end_met_leaves(const HookGuard& guard, uint32_t first);
+
 // Fills the segment of a forked child.
 void republish_leaves();
 

@@ -94,6 +94,13 @@ int SegmentWriter::open_file(const Config& config, char* path, size_t path_size)
   return open_in_dir(directory, name, path, path_size);
 }
 
+void SegmentWriter::note_path(int fd) {
+  char link[32];
+  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(link, path_, sizeof(path_) - 1);
+  path_[length > 0 ? length : 0] = '\0';
+}
+
 // Its buffers are static, for in a forked child it runs inside a hook, on a stack of any size, and one thread
 // at a time runs it.
 bool SegmentWriter::create(const Config& config) {
@@ -117,6 +124,7 @@ bool SegmentWriter::create(const Config& config) {
     memory = mmap(nullptr, file_size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   }
   const int error = errno;
+  note_path(fd);
   close(fd);
   if (memory == MAP_FAILED || (populate_on_demand_ && madvise(memory, kPage, MADV_POPULATE_WRITE) != 0)) {
     if (memory != MAP_FAILED) munmap(memory, file_size_);

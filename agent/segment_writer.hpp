@@ -20,6 +20,7 @@ class SegmentWriter {
   bool create(const Config& config);
 
   segment::Header& header() { return *header_; }
+  const char* path() const { return path_; }  // absolute; "": unknown
 
   template <typename T>
   T* items(segment::SectionId id) {
@@ -62,7 +63,10 @@ class SegmentWriter {
   void reserve_next_chunk(segment::SectionId id);
   void write_identity();
 
+  void note_path(int fd);
+
   segment::Header* header_ = nullptr;
+  char path_[4096] = "";
   uint64_t file_size_ = 0;
   bool populate_on_demand_ = true;
   Area sections_[segment::kSectionCount];

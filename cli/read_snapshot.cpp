@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "cli/crash_reader.hpp"
+#include "cli/met_leaves.hpp"
 #include "cli/native_reader.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/segment_file.hpp"
@@ -86,6 +87,7 @@ class Builder {
     snapshot_.poll_hook = {header_.poll_hook_start, header_.poll_hook_end};
     read_threads();
     native_.read_tasks();
+    snapshot_.repoll = options_.repoll;
     snapshot_.tasks.reserve(raw.tasks.size());
     for (; !raw.tasks.empty(); raw.tasks.pop_front()) add_task(raw.tasks.front(), raw.leaves);
     link_joins();
@@ -218,11 +220,21 @@ class Builder {
     if (in.last_tid != 0) out.last_poll_tid = in.last_tid;
     const bool nothing_wakes_it =
         out.state == TaskState::kWaiting && in.references == segment::References::kNone;
+    std::vector<Leaf> met;
+    uint32_t met_in = 0, newest = 0;  // numbers of polls
     for (uint32_t i = raw.first_leaf; i != kNoLeaf; i = leaves[i].next) {
       const segment::Leaf& leaf = leaves[i].leaf;
+      if ((leaf.flags & segment::kMet) != 0) {
+        if (options_.repoll) add_leaf(in, leaf, out, met);
+        met_in = std::max(met_in, leaf.poll);
+        continue;
+      }
       const bool is_gone = (leaf.flags & segment::kWakerGone) != 0;
-      if (!is_gone || (nothing_wakes_it && leaf.poll == in.polls)) add_leaf(in, leaf, out);
+      newest = std::max(newest, leaf.poll);
+      if (!is_gone || (nothing_wakes_it && leaf.poll == in.polls)) add_leaf(in, leaf, out, out.leaves);
     }
+    // A task that has told of a wait since then has moved on.
+    if (newest <= met_in) merge_met(std::move(met), out.leaves, snapshot_.stacks);
     out.stuck =
         raw.settled && nothing_wakes_it &&
         std::all_of(out.leaves.begin(), out.leaves.end(), [](const Leaf& leaf) { return leaf.waker_gone; });
@@ -239,7 +251,8 @@ class Builder {
     return view && (view->flags & segment::kUnloaded) != 0;
   }
 
-  void add_leaf(const segment::Task& task, const segment::Leaf& in, Task& out) {
+  void add_leaf(const segment::Task& task, const segment::Leaf& in, const Task& out,
+                std::vector<Leaf>& leaves) {
     if (is_unloaded(in.stack)) return;
     Leaf leaf;
     leaf.stack = stack(in.stack);
@@ -260,7 +273,7 @@ class Builder {
     leaf.confirmed = !leaf.own_waker || (in.poll == task.polls && polls_are_seen);
     leaf.waker_gone = (in.flags & segment::kWakerGone) != 0;
     leaf.joins_address = in.joins;
-    out.leaves.push_back(leaf);
+    leaves.push_back(leaf);
   }
 
   void link_joins() {

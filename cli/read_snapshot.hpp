@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cli/error.hpp"
@@ -29,6 +30,8 @@ struct ReadOptions {
   ProcessState state = ProcessState::kUnknown;
   // Of a running process, as we see it; 0: not known. Its threads that have ended are left out.
   uint32_t pid = 0;
+  // An answer lies in the segment. Its leaves are left out else.
+  std::optional<Repoll> repoll = {};
 };
 
 // `path` may be any path that opens, /proc/PID/map_files/... included.

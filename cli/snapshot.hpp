@@ -73,6 +73,7 @@ struct Leaf {
   std::optional<uint64_t> waits_for_task;
   std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell
   bool from_debug_info = false;          // found in the task's memory, not seen by the agent
+  bool met = false;                      // a poll that --repoll asked for has met it
 };
 
 using segment::RuntimeId;
@@ -146,6 +147,14 @@ struct Lost {
 // Who saw the tasks: the agent, or whoever looked through the process's memory.
 enum class DumpSource { kAgent, kCensus, kBoth };
 
+// What came of --repoll. Runtimes that were not asked, for they cannot answer, do not count.
+struct Repoll {
+  size_t runtimes = 0,
+         silent_runtimes = 0;  // silent: their loops did not turn, or not to the end of the answer
+  uint64_t tasks = 0;          // polled
+  uint64_t workers = 0, missing_workers = 0;  // of a runtime some of whose workers did not come
+};
+
 struct Snapshot {
   ProcessInfo process;
   DumpSource source = DumpSource::kAgent;
@@ -162,6 +171,7 @@ struct Snapshot {
   std::vector<Thread> threads;
   std::vector<Task> tasks;  // by id
   std::optional<Crash> crash;
+  std::optional<Repoll> repoll;  // only where it was asked for
   Lost lost;
   size_t unknown_layouts = 0;  // types of tasks that the census could not look for
 };

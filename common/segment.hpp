@@ -30,7 +30,7 @@
 namespace asynctrace::segment {
 
 inline constexpr char kMagic[8] = {'A', 'T', 'R', 'A', 'C', 'E', '\n', '\x1a'};
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 inline constexpr uint64_t kPage = 4096;
 inline constexpr const char* kFileSuffix = ".atrace";
 inline constexpr const char* kAgentLibrary = "libasynctrace-agent.so";
@@ -138,6 +138,27 @@ struct Crash {
 };
 static_assert(sizeof(Crash) == 40 + 8 * kMaxCrashFrames);
 
+// `asynctrace dump --repoll`: runtimes of the native API poll their tasks, and what these polls meet becomes
+// leaves with kMet. A request is a number that the CLI writes, each one more than the last; with pwrite(2), so
+// that a runtime that watches the file (inotify) wakes up. `request` and `done` are the only words of the file
+// that the agent reads. It compares them and nothing else, so that the worst they can do is to make it poll.
+struct RepollRuntime {
+  uint32_t open;      // 1: a runtime that answers
+  uint32_t seen;      // the last request that it has noticed
+  uint32_t answered;  // the last one that it has answered; stored last with release
+  uint32_t tasks;     // polled for that
+  uint32_t workers;
+  uint32_t missing_workers;  // did not come in time; then no task was polled
+};
+static_assert(sizeof(RepollRuntime) == 24);
+inline constexpr uint32_t kMaxRepollRuntimes = 8;
+struct Repoll {
+  uint32_t request;
+  uint32_t done;  // nobody waits for this one's answer any more, and its leaves may go
+  RepollRuntime runtimes[kMaxRepollRuntimes];
+};
+static_assert(sizeof(Repoll) == 200);
+
 struct Header {
   char magic[8];
   uint32_t version;
@@ -166,12 +187,14 @@ struct Header {
   // is in progress. 0: unknown.
   uint64_t poll_hook_start;
   uint64_t poll_hook_end;
+  Repoll repoll;
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(offsetof(Header, clock) == 112);
 static_assert(offsetof(Header, sections) == 168);
 static_assert(offsetof(Header, counters) == 408);
 static_assert(offsetof(Header, crash) == 560);
+static_assert(offsetof(Header, repoll) == 2664);
 
 // A loaded ELF file. `end` is stored last with release; 0: not complete.
 struct Module {
@@ -265,6 +288,7 @@ enum LeafFlags : uint32_t {
   // Where the waker was cloned that could have been the last to wake the task: it was dropped, not woken.
   // Means something while the task waits after that poll with References::kNone.
   kWakerGone = 4,
+  kMet = 8,  // not a wait that the task told of, but one that a poll on request has met: see Repoll
 };
 // A leaf of the native API names its kind: label number + 1 in the upper half of `flags`.
 inline constexpr uint32_t kLeafLabelShift = 16;

@@ -123,7 +123,7 @@ void end_native_poll(asynctrace_frame* boundary) {
 }
 
 const asynctrace_hooks kNativeHooks = {
-    .version = 1,
+    .version = 2,
     .task_created = task_created,
     .task_finished = task_finished,
     .task_woken = task_woken,
@@ -138,6 +138,12 @@ const asynctrace_hooks kNativeHooks = {
     .active_frame = native_active_frame,
     .backtrace = native_backtrace,
     .symbol = native_symbol,
+    .repoll_open = native_repoll_open,
+    .repoll_close = native_repoll_close,
+    .repoll_due = native_repoll_due,
+    .repoll_begin = native_repoll_begin,
+    .repoll_leaf = native_repoll_leaf,
+    .repoll_end = native_repoll_end,
 };
 
 }  // namespace asynctrace::agent

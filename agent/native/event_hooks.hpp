@@ -20,6 +20,15 @@ size_t native_backtrace(const asynctrace_trace_meta* meta, const void** pcs, siz
 // agent/native/symbol_of.cpp
 size_t native_symbol(const void* pc, char* text, size_t size);
 
+// agent/native/repoll.cpp
+void native_repoll_open(asynctrace_repoll* repoll);
+void native_repoll_close(asynctrace_repoll* repoll);
+int native_repoll_due(const asynctrace_repoll* repoll);
+void native_repoll_begin(const asynctrace_repoll* repoll);
+void native_repoll_leaf(const asynctrace_repoll* repoll, const void* task, const void* const* pcs,
+                        size_t count);
+void native_repoll_end(const asynctrace_repoll* repoll, const asynctrace_repoll_result* result);
+
 // A poll that the runtime itself tells of.
 void begin_native_poll(asynctrace_frame* frame);
 void end_native_poll(asynctrace_frame* frame);

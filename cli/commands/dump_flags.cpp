@@ -13,6 +13,10 @@ void add_dump(CLI::App& verb, DumpOptions& options) {
   verb.add_option("-p,--pid", options.targets, "The same as PID")->type_name("PID");
   verb.allow_extras();
   add_form(verb, options.form);
+  with_variable(
+      verb.add_flag("--repoll", options.form.repoll,
+                    "Have the runtime poll each task, and show what these polls meet: only of "
+                    "runtimes in C and C++ that offer it, and this does change what the process does"));
 }
 
 void add_export(CLI::App& verb, ExportOptions& options) {

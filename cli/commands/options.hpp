@@ -24,6 +24,7 @@ struct DumpForm {
   ColourMode colour = ColourMode::kAuto;
   std::chrono::nanoseconds blocked = std::chrono::seconds(1);
   bool may_stop = true;
+  bool repoll = false;
   std::vector<SourcePrefix> source_prefixes = {};
   SymbolOptions symbols = {};
 };

@@ -6,6 +6,7 @@
 #include "cli/census/census.hpp"
 #include "cli/commands/blocked_stacks.hpp"
 #include "cli/commands/census_report.hpp"
+#include "cli/process/repoll.hpp"
 #include "cli/read_snapshot.hpp"
 
 namespace asynctrace {
@@ -44,9 +45,17 @@ std::string source_root() {
 
 Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptions& options,
                                 std::string reason) {
+  ReadOptions reading{state_of(process.life), static_cast<uint32_t>(process.pid)};
+  std::optional<RepollRequest> repoll;  // its answer is there as long as it is
+  if (options.repoll) {
+    auto asked = RepollRequest::ask(process);
+    if (!asked) return tl::unexpected(asked.error());
+    reading.repoll = asked->answer();
+    repoll.emplace(std::move(*asked));
+  }
   if (process.life == Life::kUntraced) return read_census_report(process, options, std::move(reason));
-  auto snapshot =
-      read_snapshot(process.open_path, {state_of(process.life), static_cast<uint32_t>(process.pid)});
+  auto snapshot = read_snapshot(process.open_path, reading);
+  repoll.reset();
   if (!snapshot) return tl::unexpected(snapshot.error());
   auto symbols = Symbolizer::open(*snapshot, options.symbols);
   if (!symbols) return tl::unexpected(symbols.error());
@@ -77,6 +86,7 @@ ReadingOptions report_options(const DumpForm& form) {
   options.report.sources = {form.source_prefixes, source_root()};
   options.report.blocked_ns = static_cast<uint64_t>(form.blocked.count());
   options.report.may_stop = form.may_stop;
+  options.repoll = form.repoll;
   return options;
 }
 

@@ -33,6 +33,7 @@ using OwnedReport = std::unique_ptr<const ProcessReport>;
 struct ReadingOptions {
   ReportOptions report;
   SymbolOptions symbols;
+  bool repoll = false;
 };
 
 // "request" becomes "post-mortem" for a dead process.

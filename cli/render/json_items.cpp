@@ -95,6 +95,14 @@ std::string kind_members(const LeafKind& kind) {
   return fmt::format(R"("kind":{},"class":"{}")", text(kind.text).dump(), asynctrace::name(kind.leaf_class));
 }
 
+std::string repoll(const Repoll& repoll) {
+  return written({{"tasks", repoll.tasks},
+                  {"runtimes", repoll.runtimes},
+                  {"silent_runtimes", repoll.silent_runtimes},
+                  {"workers", repoll.workers},
+                  {"missing_workers", repoll.missing_workers}});
+}
+
 // Only tasks of the native API have them.
 std::string native_members(const ReportTask& task) {
   if (!task.task->native) return {};
@@ -124,16 +132,18 @@ std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const
                         {"start_time", time_or_null(snapshot.process.start_realtime_ns)},
                         {"ended_at", time_or_null(snapshot.process.end_realtime_ns)},
                         {"state", name(snapshot.process.state)}};
-  return {{"schema", Json("asynctrace.dump/1").dump()},
-          {"tool", tool.dump()},
-          {"captured_at", time_or_null(snapshot.captured_realtime_ns).dump()},
-          {"capture_ms", fmt::format("{}", (snapshot.capture_ns + 999'999) / 1'000'000)},
-          {"reason", Json(options.reason).dump()},
-          {"source", Json(source(report_)).dump()},
-          {"durations_at_least", Json(snapshot.durations_at_least).dump()},
-          {"process", process.dump()},
-          {"since_earlier_ns", number_or_null(report_.since_earlier_ns)},
-          {"crash", crash()}};
+  std::vector<Member> members{{"schema", Json("asynctrace.dump/1").dump()},
+                              {"tool", tool.dump()},
+                              {"captured_at", time_or_null(snapshot.captured_realtime_ns).dump()},
+                              {"capture_ms", fmt::format("{}", (snapshot.capture_ns + 999'999) / 1'000'000)},
+                              {"reason", Json(options.reason).dump()},
+                              {"source", Json(source(report_)).dump()},
+                              {"durations_at_least", Json(snapshot.durations_at_least).dump()},
+                              {"process", process.dump()},
+                              {"since_earlier_ns", number_or_null(report_.since_earlier_ns)},
+                              {"crash", crash()}};
+  if (snapshot.repoll) members.push_back({"repoll", repoll(*snapshot.repoll)});
+  return members;
 }
 
 std::string JsonItems::crash() const {
@@ -259,7 +269,9 @@ std::string JsonItems::task(const ReportTask& task) const {
         leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, seen(leaf.waiting_ns),
         leaf.waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.waits_for_task) : std::string(kNull),
         leaf.confirmed, number_or_null(leaf.stack), reason(leaf),
-        source.from_census || leaf.reason == LeafReason::kFromDebugInfo ? R"(,"source":"census")" : "");
+        source.from_census || leaf.reason == LeafReason::kFromDebugInfo ? R"(,"source":"census")"
+        : leaf.met                                                      ? R"(,"source":"repoll")"
+                                                                        : "");
   }
   return line + "]}";
 }

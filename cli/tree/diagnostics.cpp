@@ -134,6 +134,28 @@ void add_census(Report& report) {
   }
 }
 
+void add_repoll(const Repoll& repoll, Report& report) {
+  constexpr std::string_view kRemedy = "a thread that is blocked in a poll is among the suspects; dump again";
+  if (repoll.silent_runtimes > 0) {
+    report.diagnostics.push_back(
+        {"repoll_unanswered",
+         fmt::format(
+             "runtimes that have not polled their tasks in time: {} of {}; their tasks are shown as they "
+             "recorded themselves",
+             repoll.silent_runtimes, repoll.runtimes),
+         std::string(kRemedy)});
+  }
+  if (repoll.missing_workers > 0) {
+    report.diagnostics.push_back(
+        {"repoll_incomplete",
+         fmt::format(
+             "workers that did not come to let their runtime poll its tasks: {} of {}; the tasks are shown "
+             "as they recorded themselves",
+             repoll.missing_workers, repoll.workers),
+         std::string(kRemedy)});
+  }
+}
+
 }  // namespace
 
 void add_diagnostics(Report& report) {
@@ -158,6 +180,7 @@ void add_diagnostics(Report& report) {
                                               format_duration(thread.stopped_ns)),
                                   "--no-stop leaves running threads alone"});
   }
+  if (snapshot.repoll) add_repoll(*snapshot.repoll, report);
   add_missing(report);
   add_census(report);
   add_unknown_holders(report);

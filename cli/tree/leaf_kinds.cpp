@@ -246,13 +246,23 @@ bool is_combinator(const Frame& frame) {
                      [&](const LeafRow& row) { return row.combinator && matches(function, row.pattern); });
 }
 
+namespace {
+
+// Inlined from the headers of the native API: what calls the agent, not what waits.
+bool is_native_api(const ClassifiedFrame& frame) {
+  return frame.frame_class == FrameClass::kRuntime && frame.frame->function.starts_with("asynctrace");
+}
+
+}  // namespace
+
 LeafKind classify_leaf(std::span<const ClassifiedFrame> frames) {
   const LeafRow* match = nullptr;
   const Frame* matching = nullptr;
   const Frame* innermost = nullptr;
   for (const ClassifiedFrame& frame : frames) {
     const bool named = !frame.frame->function.empty() || !frame.frame->raw.empty();
-    if (innermost == nullptr && named && frame.frame_class != FrameClass::kStd) innermost = frame.frame;
+    if (innermost == nullptr && named && frame.frame_class != FrameClass::kStd && !is_native_api(frame))
+      innermost = frame.frame;
     if (frame.frame_class == FrameClass::kUser) break;
     const std::string function = without_generics(plain_function(frame.frame->function));
     for (const LeafRow& row : kRows) {

@@ -74,6 +74,7 @@ struct ReportLeaf {
   bool confirmed = false;                  // the task waits there now
   bool shown = false;                      // stands in the text's tree
   bool is_held = false;
+  bool met = false;  // by a poll that --repoll asked for
   LeafReason reason = LeafReason::kNone;
   std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell who holds it
 };

@@ -133,6 +133,39 @@ ASYNCTRACE_INLINE_ size_t asynctrace_backtrace(const struct asynctrace_trace_met
   return hooks != NULL ? hooks->backtrace(meta, pcs, capacity) : 0;
 }
 
+/* ---- Re-polls: `asynctrace dump --repoll` asks the runtime where its tasks are ---- */
+
+/* The runtime can answer. `repoll->fd` is then a descriptor for its poll loop to watch, and to read empty when it is
+ * readable: a loop that sleeps wakes up by it. Opened before a fork, it is nothing to the child. */
+ASYNCTRACE_INLINE_ void asynctrace_repoll_open(struct asynctrace_repoll *repoll) {
+  repoll->fd = -1;
+  repoll->hooks = asynctrace_hooks_since_(2);
+  if (repoll->hooks != NULL) repoll->hooks->repoll_open(repoll);
+}
+
+/* Closes the descriptor. */
+ASYNCTRACE_INLINE_ void asynctrace_repoll_close(struct asynctrace_repoll *repoll) {
+  if (__builtin_expect(repoll->hooks != NULL, 0)) repoll->hooks->repoll_close(repoll);
+}
+
+/* Between two polls, at each turn of the loop: whether a dump waits for an answer. */
+ASYNCTRACE_INLINE_ int asynctrace_repoll_due(const struct asynctrace_repoll *repoll) {
+  return __builtin_expect(repoll->hooks != NULL, 0) ? repoll->hooks->repoll_due(repoll) : 0;
+}
+
+/* The answer, by one thread: begin, the backtrace of each leaf that a task's poll has met, end. */
+ASYNCTRACE_INLINE_ void asynctrace_repoll_begin(const struct asynctrace_repoll *repoll) {
+  if (repoll->hooks != NULL) repoll->hooks->repoll_begin(repoll);
+}
+ASYNCTRACE_INLINE_ void asynctrace_repoll_leaf(const struct asynctrace_repoll *repoll, const void *task,
+                                               const void *const *pcs, size_t count) {
+  if (repoll->hooks != NULL) repoll->hooks->repoll_leaf(repoll, task, pcs, count);
+}
+ASYNCTRACE_INLINE_ void asynctrace_repoll_end(const struct asynctrace_repoll *repoll,
+                                              const struct asynctrace_repoll_result *result) {
+  if (repoll->hooks != NULL) repoll->hooks->repoll_end(repoll, result);
+}
+
 /* The linkage name of the function that `pc` returns into, zero-terminated, cut to `size`; "module+0x12" where it
  * has none. Returns its length. Reads the symbol table from the file: slow. */
 ASYNCTRACE_INLINE_ size_t asynctrace_symbol(const void *pc, char *text, size_t size) {

@@ -6,10 +6,12 @@
 //   asynctrace/coroutine.hpp  who awaits whom, for coroutines
 //   asynctrace/dump.hpp       traces of all tasks of a runtime, by polling them
 //   asynctrace/meeting.hpp    where its workers come together for that
+//   asynctrace/repoll.hpp     the same at the request of `asynctrace dump --repoll`
 #pragma once
 
 #include "asynctrace/coroutine.hpp"
 #include "asynctrace/dump.hpp"
 #include "asynctrace/meeting.hpp"
+#include "asynctrace/repoll.hpp"
 #include "asynctrace/trace.hpp"
 #include "asynctrace/tree.hpp"

@@ -10,7 +10,7 @@ from conftest import AGENT, ROOT
 HOOKS = find(r"^asynctrace_(poll|shutdown|dealloc|schedule|output|clone)_hook$")
 WRAPPED = find(r"wrapped_(clone|wake|wake_by_ref|drop)E?")
 ABORT = find(r"^asynctrace_record_abort$")
-NATIVE = find(r"native_(enter|leave|trace_leaf|is_tracing|trace_enter|trace_leave|active_frame|backtrace)E|"
+NATIVE = find(r"native_(enter|leave|trace_leaf|is_tracing|trace_enter|trace_leave|active_frame|backtrace|repoll_due)E|"
               r"_GLOBAL__N_1(12task_created|13task_finished|10task_woken|10leaf_armed|10leaf_ended)E")
 POLL_LOOP = find(r"^(epoll_wait|epoll_pwait|epoll_pwait2|poll|ppoll|select|pselect)$")
 
@@ -24,7 +24,7 @@ FORK = find(r"adopt_after_fork")
 IMPORTS = set("""
     __cxa_finalize __errno_location __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable
     access clock_gettime close dl_iterate_phdr dlinfo dlopen dlvsym fstat64 ftruncate64 getauxval getenv geteuid getpid
-    getppid getrandom getrlimit64 lstat64 madvise memcmp memcpy memmem memmove memset mincore mkdir mmap64 mprotect munmap open64
+    getppid getrandom getrlimit64 inotify_add_watch inotify_init1 lstat64 madvise memcmp memcpy memmem memmove memset mincore mkdir mmap64 mprotect munmap open64
     posix_fallocate64 prctl pthread_self pwrite64 read readlink snprintf statvfs64 strchr strcmp strerrordesc_np strlen
     strncmp strncpy strnlen strrchr strstr strtoul strtoull syscall unlink
 """.split())

@@ -3,11 +3,19 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
-from conftest import AGENT, BUILD, PATIENCE
+from conftest import AGENT, BUILD, PATIENCE, asynctrace, traced
 
+STARTUP = 0.3  # seconds that the command itself may take on a busy machine
 LOAD = "NativeWorkers.NothingIsLostInDumpsUnderLoad"
+
+
+def native(name):
+    path = BUILD / "test" / "targets" / "native" / name
+    assert path.exists(), f"{path} is not built"
+    return path
 
 
 def test_dumps_under_load_for_long(tmp_path, quick):
@@ -22,3 +30,138 @@ def test_dumps_under_load_for_long(tmp_path, quick):
                    capture_output=True, timeout=PATIENCE)
     case = json.loads(results.read_text())["testsuites"][0]["testsuite"][0]
     assert int(case["dumps"]) > 1000 and int(case["tasks"]) > 10_000
+
+
+def lines(dump, leaf):
+    frames = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
+    return [frame["line"] for frame in frames if (frame["file"] or "").endswith("/runtimes.cpp")]
+
+
+def repoll(target):
+    return json.loads(asynctrace("dump", "--repoll", "--format", "json", target.pid, env=target.env).stdout)
+
+
+def expected_leaves(target):
+    for rest in target.words("LEAF"):
+        name, kind, *places = rest.split(" ")
+        yield name, kind.replace("-", " ").strip(), [int(place) for place in places]
+
+
+@pytest.mark.parametrize("runtime", ["single", "multi"])
+def test_repoll_asks_a_runtime_that_sleeps(tmp_path, runtime):
+    with traced(native("runtimes"), runtime, segment_dir=tmp_path) as target:
+        before, dump, after = target.dump(), repoll(target), target.dump()
+        text = asynctrace("dump", "--repoll", target.pid, env=target.env).stdout
+    assert target.process.returncode == 0
+    polled = {task["name"]: task for task in dump["tasks"]}
+    assert dump["repoll"] == {"tasks": len(polled), "runtimes": 1, "silent_runtimes": 0, "workers": 0,
+                              "missing_workers": 0}
+    assert "repoll" not in before and "repoll" not in after
+    for name, kind, places in expected_leaves(target):
+        [leaf] = polled[name]["leaves"]
+        assert leaf["source"] == "repoll" and leaf["confirmed"], name
+        assert lines(dump, leaf) == places, name
+        if kind == "":
+            assert leaf["kind"] == "native::Leaf::poll()" and leaf["class"] == "unknown"
+            continue
+        assert leaf["kind"] == kind and leaf["waiting_ns"] > 0 and leaf["reason"] is None
+    for other in (before, after):
+        unpolled = {task["name"]: task for task in other["tasks"]}
+        assert unpolled["quiet"]["leaves"] == [], "it has told of nothing"
+        assert all("source" not in leaf for task in other["tasks"] for leaf in task["leaves"])
+    polls = {task["name"]: task["polls"] for task in before["tasks"]}
+    for task in after["tasks"]:
+        assert task["polls"] == polls[task["name"]] + 2, "one on request, one by its deferred waker"
+    assert "shop::quiet()" in text
+
+
+def test_a_blocked_worker_stops_no_dump(tmp_path):
+    with traced(native("runtimes"), "multi", "blocked", segment_dir=tmp_path) as target:
+        start = time.monotonic()
+        dump = repoll(target)
+        taken = time.monotonic() - start
+        again = repoll(target)
+    assert taken < 0.5 + STARTUP
+    for each in (dump, again):
+        tasks = {task["name"]: task for task in each["tasks"]}
+        assert each["repoll"] == {"tasks": 0, "runtimes": 1, "silent_runtimes": 0, "workers": 2, "missing_workers": 1}
+        assert [row["code"] for row in each["diagnostics"]] == ["repoll_incomplete"]
+        assert tasks["blocker"]["state"] == "running"
+        for name, kind, _ in expected_leaves(target):
+            assert [leaf["kind"] for leaf in tasks[name]["leaves"]] == ([kind] if kind else []), "by its record"
+            assert all("source" not in leaf for leaf in tasks[name]["leaves"])
+
+
+class Words:
+    """The words of the segment by which a dump asks: see segment::Repoll."""
+
+    OFFSET, LEAVES = 2664, 168 + 5 * 24  # of Header::repoll and of the section of the leaves
+
+    def __init__(self, path):
+        self.file = os.open(path, os.O_RDWR)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.file)
+
+    def read(self, offset):
+        return int.from_bytes(os.pread(self.file, 4, offset), "little")
+
+    def ask(self):
+        """Seconds until the first runtime has answered."""
+        number = self.read(self.OFFSET) + 1
+        start = time.monotonic()
+        os.pwrite(self.file, number.to_bytes(4, "little"), self.OFFSET)
+        while self.read(self.OFFSET + 8 + 8) != number:
+            assert time.monotonic() < start + PATIENCE
+        taken = time.monotonic() - start
+        os.pwrite(self.file, number.to_bytes(4, "little"), self.OFFSET + 4)
+        return taken
+
+    def leaf_records(self):
+        return self.read(self.LEAVES + 16)
+
+
+@pytest.mark.parametrize("runtime", ["single", "multi"])
+def test_a_runtime_that_sleeps_answers_at_once_and_keeps_nothing(tmp_path, runtime):
+    with traced(native("runtimes"), runtime, segment_dir=tmp_path) as target, Words(target.segment()) as words:
+        assert min(words.ask() for _ in range(5)) < 0.1
+        taken = words.leaf_records()
+        for _ in range(200):
+            words.ask()
+        assert words.leaf_records() < taken + 200, "workers keep a few dozen free ones, answers would take 1000"
+        lost = target.dump()["lost"]
+    assert set(lost.values()) == {0}
+
+
+def refused(target, **options):
+    result = asynctrace("dump", "--repoll", target, check=False, **options)
+    assert result.returncode == 1 and not result.stdout
+    return result.stderr
+
+
+def test_what_cannot_be_polled_is_refused(tmp_path):
+    with traced(native("callbacks"), segment_dir=tmp_path) as target:
+        said = refused(target.pid, env=target.env)
+        segment = target.kill()
+    assert "no runtime in it polls its tasks on request" in said and "leave --repoll out" in said
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as cat:
+        said_of_cat = refused(cat.pid)
+    assert "not traced" in said_of_cat and "leave --repoll out" in said_of_cat
+    said = refused(segment)
+    assert "its process does not run" in said and "leave --repoll out" in said
+
+
+def test_a_forked_child_does_not_answer_for_its_parent(tmp_path):
+    """Nor is it asked: the child's copy of the runtime does not run."""
+    with traced(native("runtimes"), "forked", segment_dir=tmp_path) as target:
+        child = int(target.words("CHILD")[0])
+        said = refused(child, env=target.env)
+        names = [task["name"] for task in json.loads(
+            asynctrace("dump", "--format", "json", child, env=target.env).stdout)["tasks"]]
+        dump = repoll(target)
+    assert "no runtime in it polls its tasks on request" in said
+    assert dump["repoll"]["tasks"] == len(dump["tasks"]) and dump["repoll"]["silent_runtimes"] == 0
+    assert set(names) >= {"first", "second", "third", "clerk", "quiet"}

@@ -69,6 +69,24 @@ TEST_F(NativeHeader, OlderAgentIsNotCalledForWhatItLacks) {
   EXPECT_EQ(asynctrace_trace_leaf(), 0);
 }
 
+TEST_F(NativeHeader, AnAgentThatCannotAskForPollsIsNotTold) {
+  const struct asynctrace_hooks first = counting_hooks(1);
+  for (const struct asynctrace_hooks* hooks :
+       {static_cast<const struct asynctrace_hooks*>(nullptr), &first}) {
+    asynctrace_hooks = hooks;
+    const asynctrace_repoll_result result{};
+    asynctrace_repoll repoll;
+    asynctrace_repoll_open(&repoll);
+    EXPECT_EQ(repoll.fd, -1);
+    EXPECT_EQ(asynctrace_repoll_due(&repoll), 0);
+    asynctrace_repoll_begin(&repoll);
+    asynctrace_repoll_leaf(&repoll, &result, nullptr, 0);
+    asynctrace_repoll_end(&repoll, &result);
+    asynctrace_repoll_close(&repoll);
+  }
+  EXPECT_EQ(g_calls, 0);
+}
+
 TEST_F(NativeHeader, AnAgentThatComesLateIsNotToldOfAnEndWithoutItsBegin) {
   int task = 0;
   asynctrace_frame frame;

@@ -127,10 +127,11 @@ TEST(SegmentLayout, Header) {
   EXPECT_EQ(offsetof(Header, sections), 168u);
   EXPECT_EQ(offsetof(Header, counters), 408u);
   EXPECT_EQ(offsetof(Header, next_task_id), 536u);
+  EXPECT_EQ(offsetof(Header, repoll), 2664u);
 }
 
 TEST(SegmentLayout, Numbers) {
-  EXPECT_EQ(kVersion, 2u);
+  EXPECT_EQ(kVersion, 3u);
   EXPECT_EQ(kPage, 4096u);
   const int sections[] = {kStrings, kModules, kPollers, kThreads,     kTasks,       kLeaves,
                           kStacks,  kPcs,     kLabels,  kNativeTasks, kSectionCount};
@@ -154,6 +155,7 @@ TEST(SegmentLayout, Numbers) {
   EXPECT_EQ(static_cast<int>(References::kSome), 2);
   EXPECT_EQ(kNestsPolls, 1);
   EXPECT_EQ(kOwnWaker, 1u);
+  EXPECT_EQ(kMet, 8u);
   EXPECT_EQ(kTruncated | kIncomplete << 8, 0x201);
 }
 

@@ -56,6 +56,20 @@ struct asynctrace_collector {
   uintptr_t busy; /* its `leaf` is being called; an exception that leaves it must reset this */
 };
 
+/* A runtime that can poll its tasks when a dump asks for it. Lives from its open to its close, in one process. */
+struct asynctrace_repoll {
+  const struct asynctrace_hooks *hooks; /* set on opening; NULL: nobody will ask */
+  int fd;                               /* readable once somebody asks; -1: none */
+  uint32_t slot;                        /* the agent's */
+};
+
+/* What came of it. */
+struct asynctrace_repoll_result {
+  uint32_t tasks;           /* polled */
+  uint32_t workers;         /* of the runtime */
+  uint32_t missing_workers; /* did not come, and then no task was polled */
+};
+
 /* The agent's functions. Later versions append; nothing changes its meaning or its place. */
 struct asynctrace_hooks {
   uint64_t version;
@@ -74,6 +88,14 @@ struct asynctrace_hooks {
   const struct asynctrace_frame *(*active_frame)(void);
   size_t (*backtrace)(const struct asynctrace_trace_meta *meta, const void **pcs, size_t capacity);
   size_t (*symbol)(const void *pc, char *text, size_t size);
+  /* Since version 2. */
+  void (*repoll_open)(struct asynctrace_repoll *repoll);
+  void (*repoll_close)(struct asynctrace_repoll *repoll);
+  int (*repoll_due)(const struct asynctrace_repoll *repoll);
+  void (*repoll_begin)(const struct asynctrace_repoll *repoll);
+  void (*repoll_leaf)(const struct asynctrace_repoll *repoll, const void *task, const void *const *pcs,
+                      size_t count);
+  void (*repoll_end)(const struct asynctrace_repoll *repoll, const struct asynctrace_repoll_result *result);
 };
 
 #ifdef __cplusplus

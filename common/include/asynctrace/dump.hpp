@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "asynctrace/meeting.hpp"
+#include "asynctrace/repoll.hpp"
 #include "asynctrace/trace.hpp"
 
 namespace asynctrace {
@@ -60,7 +61,7 @@ struct MultiThreadTraces {
 namespace detail {
 
 template <TraceableRuntime R>
-Traces<typename R::Id> trace_owned(R& runtime) {
+Traces<typename R::Id> trace_owned(R& runtime, RepollAnswer& answer) {
   std::vector<typename R::Notified> notified;
   while (auto task = runtime.pop_local()) notified.push_back(std::move(*task));
   while (auto task = runtime.pop_injected()) notified.push_back(std::move(*task));
@@ -75,6 +76,7 @@ Traces<typename R::Id> trace_owned(R& runtime) {
     traces.push_back({runtime.id(runtime.task(task)), &runtime.task(task), TraceSource::kPolled, {}});
     runtime.defer(task);  // before the poll, which may end it
     traces.back().trace = Trace::capture([&] { runtime.run(std::move(task)); }).trace;
+    answer.add(traces.back().address, traces.back().trace);  // before the address can be another task's
   }
   runtime.wake_deferred();
   return traces;
@@ -92,31 +94,33 @@ Traces<typename R::Id> list_owned(R& runtime) {
 
 }  // namespace detail
 
-// On the thread that runs the runtime, between two of its polls.
+// On the thread that runs the runtime, between two of its polls. Answers `repoll`, where that is due.
 template <TraceableRuntime R>
-Traces<typename R::Id> trace_current_thread(R& runtime) {
-  return detail::trace_owned(runtime);
+Traces<typename R::Id> trace_current_thread(R& runtime, const Repoll* repoll = nullptr) {
+  detail::RepollAnswer answer(repoll, 1);
+  return detail::trace_owned(runtime, answer);
 }
 
 // By each worker, between two of its polls, while meeting.called(). Where all come they wait here while the
 // one that leads polls the tasks; it gets the traces, the others nothing. If some do not come in time nothing
-// is polled and nobody waits: one worker gets the list of the tasks, as they are.
+// is polled and nobody waits: one worker gets the list of the tasks, as they are. Answers `repoll`, where
+// that is due.
 template <MultiThreadRuntime R>
 std::optional<MultiThreadTraces<typename R::Id>> trace_multi_thread(R& runtime, Meeting& meeting,
-                                                                    size_t worker) {
+                                                                    size_t worker,
+                                                                    const Repoll* repoll = nullptr) {
   const Meeting::Role role = meeting.come(worker);
   if (role == Meeting::Role::kNone) return {};
   struct End {
-    ~End() { missing = meeting.end(); }
+    ~End() { meeting.end(); }
     Meeting& meeting;
-    size_t& missing;
-  };
+  } end{meeting};
   MultiThreadTraces<typename R::Id> traces;
+  detail::RepollAnswer answer(repoll, meeting.workers());
+  traces.missing_workers = meeting.missing_workers();
+  answer.set_missing_workers(traces.missing_workers);
   const bool all = role == Meeting::Role::kLead;
-  {
-    const End end{meeting, traces.missing_workers};
-    traces.tasks = all ? detail::trace_owned(runtime) : detail::list_owned(runtime);
-  }
+  traces.tasks = all ? detail::trace_owned(runtime, answer) : detail::list_owned(runtime);
   return traces;
 }
 

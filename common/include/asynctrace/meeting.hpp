@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "asynctrace/repoll.hpp"
+
 namespace asynctrace {
 
 class Meeting {
@@ -21,12 +23,15 @@ class Meeting {
   explicit Meeting(size_t workers, std::chrono::milliseconds patience = std::chrono::milliseconds(250))
       : patience_(patience), seats_(workers) {}
 
+  size_t workers() const { return seats_.size(); }
+
   // Asks for a dump. The caller then makes each worker that sleeps turn, by the runtime's own means.
   void call() {
-    const std::lock_guard lock(mutex_);
-    if (called_.load(std::memory_order_relaxed)) return;
-    deadline_ = std::chrono::steady_clock::now() + patience_;
-    called_.store(true, std::memory_order_release);
+    call_if([] { return true; });
+  }
+  // The same where `repoll` is due. False: it is not, or the workers have been called.
+  bool call(const Repoll& repoll) {
+    return call_if([&] { return repoll.due(); });
   }
 
   // Whether the worker, between two polls, is to go to trace_multi_thread(). Until that is over, one that has
@@ -51,16 +56,15 @@ class Meeting {
     if (!called_.load(std::memory_order_relaxed) || leading_) return Role::kNone;
     if (!std::exchange(seats_[worker].seen, true) && missing() == 0) moved_.notify_all();
     const auto now = std::chrono::steady_clock::now();
-    if (now >= deadline_) {
-      leading_ = true;
-      return Role::kAlone;
+    if (missing() != 0) {
+      leading_ = now >= deadline_;
+      return leading_ ? Role::kAlone : Role::kNone;
     }
-    if (missing() != 0) return Role::kNone;
     seats_[worker].here = true;
     here_++;
     const auto all_here = [this] { return here_ == seats_.size(); };
     if (here_ == 1) {
-      if (arrived_.wait_until(lock, std::min(deadline_, now + patience_ / 10), all_here)) {
+      if (arrived_.wait_until(lock, now + patience_ / 10, all_here)) {
         leading_ = true;
         return Role::kLead;
       }
@@ -74,16 +78,20 @@ class Meeting {
     return Role::kNone;
   }
 
-  // By whoever led, or was alone. Returns how many workers have not come.
-  size_t end() {
+  // Meanwhile, by whoever leads or is alone: how many workers have not come.
+  size_t missing_workers() {
     const std::lock_guard lock(mutex_);
-    const auto absent = missing();
+    return missing();
+  }
+
+  // By the same, who has answered by then.
+  void end() {
+    const std::lock_guard lock(mutex_);
     for (Seat& seat : seats_) seat = {};
     leading_ = false;
     called_.store(false, std::memory_order_release);
     release();
     moved_.notify_all();
-    return absent;
   }
 
  private:
@@ -92,6 +100,14 @@ class Meeting {
     bool here = false;  // at the barrier
   };
 
+  template <typename F>
+  bool call_if(F is_wanted) {
+    const std::lock_guard lock(mutex_);
+    if (called_.load(std::memory_order_relaxed) || !is_wanted()) return false;
+    deadline_ = std::chrono::steady_clock::now() + patience_;
+    called_.store(true, std::memory_order_release);
+    return true;
+  }
   size_t missing() const {
     return static_cast<size_t>(
         std::count_if(seats_.begin(), seats_.end(), [](const Seat& seat) { return !seat.seen; }));

@@ -114,6 +114,7 @@ class MultiThread final : public Runtime {
     enter(this);
     worker_ = &workers_[index];
     for (unsigned turn = 0; !stopping_; turn++) {
+      if (reactor().repoll().due() && meeting_.call(reactor().repoll())) wake_all_workers();
       if (meeting_.called()) meet(index);
       auto job = turn % kInjectedEvery == 0 ? pop_injected() : std::nullopt;
       if (!job) job = pop_from(*worker_);
@@ -126,7 +127,7 @@ class MultiThread final : public Runtime {
   }
 
   void meet(size_t index) {
-    auto traces = asynctrace::trace_multi_thread(*this, meeting_, index);
+    auto traces = asynctrace::trace_multi_thread(*this, meeting_, index, &reactor().repoll());
     if (!traces) return;
     const std::lock_guard lock(idle_mutex_);
     traces_ = std::move(traces);

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include <asynctrace.hpp>
+
 namespace native {
 
 using Clock = std::chrono::steady_clock;
@@ -24,6 +26,7 @@ class Reactor {
  public:
   Reactor() : epoll_(epoll_create1(EPOLL_CLOEXEC)), wake_up_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
     add(wake_up_);
+    if (repoll_.fd() >= 0) add(repoll_.fd());
   }
   ~Reactor() {
     close(wake_up_);
@@ -58,6 +61,9 @@ class Reactor {
     if (watched_.erase(fd) != 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
   }
 
+  // A dump asks for traces: ends a wait, too.
+  const asynctrace::Repoll& repoll() const { return repoll_; }
+
   // Ends the wait that is in progress, or the next one.
   void wake_up() { eventfd_write(wake_up_, 1); }
 
@@ -68,11 +74,14 @@ class Reactor {
     std::vector<Waker> due;
     const std::lock_guard lock(mutex_);
     for (int i = 0; i < count; i++) {
-      eventfd_t ignored;
-      if (events[i].data.fd == wake_up_) eventfd_read(wake_up_, &ignored);
+      char ignored[4096];
+      const int fd = events[i].data.fd;
+      if (fd == wake_up_ || fd == repoll_.fd()) {
+        while (read(fd, ignored, sizeof(ignored)) > 0) continue;
+        continue;
+      }
       // Whoever watches may have given up meanwhile.
-      else if (const auto found = watched_.find(events[i].data.fd); found != watched_.end())
-        due.push_back(found->second);
+      if (const auto found = watched_.find(fd); found != watched_.end()) due.push_back(found->second);
     }
     for (const auto now = Clock::now(); !timers_.empty() && timers_.begin()->first <= now;) {
       due.push_back(timers_.begin()->second);
@@ -99,6 +108,7 @@ class Reactor {
   }
 
   const int epoll_, wake_up_;
+  const asynctrace::Repoll repoll_;
   std::mutex mutex_;
   std::multimap<Clock::time_point, Waker> timers_;
   std::map<int, Waker> watched_;

@@ -102,7 +102,7 @@ class Leaf {
   [[gnu::noinline]] bool poll() {
     if (asynctrace::trace_leaf() == asynctrace::Poll::kPending) return false;
     if (ready_or_arm(Runtime::polled())) return disarm(), true;
-    if (!is_armed_) armed_ = asynctrace_leaf_armed(kind_, leaf_class_, nullptr);
+    if (!is_armed_ && tells()) armed_ = asynctrace_leaf_armed(kind_, leaf_class_, nullptr);
     is_armed_ = true;
     return false;
   }
@@ -125,6 +125,8 @@ class Leaf {
  protected:
   // False: `waker` is woken once it is worth while to ask again.
   virtual bool ready_or_arm(const Waker& waker) = 0;
+  // Whether it is an event of the task when it begins to wait.
+  virtual bool tells() const { return true; }
 
  private:
   void disarm() {

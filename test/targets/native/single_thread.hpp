@@ -33,6 +33,7 @@ class SingleThread final : public Runtime {
   // Polls tasks until none is due, then waits for events, at most so long. False: all tasks have ended.
   bool turn(std::chrono::milliseconds patience = std::chrono::milliseconds(0)) {
     enter(this);
+    if (reactor().repoll().due()) trace();
     for (auto job = pop(); job; job = pop()) poll(*job);
     if (jobs_.empty()) return false;
     for (const Waker& job : reactor().wait(patience)) wake(job);
@@ -66,9 +67,9 @@ class SingleThread final : public Runtime {
   void run(Notified job) { poll(job); }
 
   // All tasks' traces; each is polled once.
-  auto trace() {
+  asynctrace::Traces<Id> trace() {
     enter(this);
-    return asynctrace::trace_current_thread(*this);
+    return asynctrace::trace_current_thread(*this, &reactor().repoll());
   }
 
   size_t deferred_wakes = 0;
