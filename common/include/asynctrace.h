@@ -140,7 +140,7 @@ ASYNCTRACE_INLINE_ size_t asynctrace_backtrace(const struct asynctrace_trace_met
 ASYNCTRACE_INLINE_ void asynctrace_repoll_open(struct asynctrace_repoll *repoll) {
   repoll->fd = -1;
   repoll->hooks = asynctrace_hooks_since_(2);
-  if (repoll->hooks != NULL) repoll->hooks->repoll_open(repoll);
+  if (__builtin_expect(repoll->hooks != NULL, 0)) repoll->hooks->repoll_open(repoll);
 }
 
 /* Closes the descriptor. */
@@ -155,15 +155,15 @@ ASYNCTRACE_INLINE_ int asynctrace_repoll_due(const struct asynctrace_repoll *rep
 
 /* The answer, by one thread: begin, the backtrace of each leaf that a task's poll has met, end. */
 ASYNCTRACE_INLINE_ void asynctrace_repoll_begin(const struct asynctrace_repoll *repoll) {
-  if (repoll->hooks != NULL) repoll->hooks->repoll_begin(repoll);
+  if (__builtin_expect(repoll->hooks != NULL, 0)) repoll->hooks->repoll_begin(repoll);
 }
 ASYNCTRACE_INLINE_ void asynctrace_repoll_leaf(const struct asynctrace_repoll *repoll, const void *task,
                                                const void *const *pcs, size_t count) {
-  if (repoll->hooks != NULL) repoll->hooks->repoll_leaf(repoll, task, pcs, count);
+  if (__builtin_expect(repoll->hooks != NULL, 0)) repoll->hooks->repoll_leaf(repoll, task, pcs, count);
 }
 ASYNCTRACE_INLINE_ void asynctrace_repoll_end(const struct asynctrace_repoll *repoll,
                                               const struct asynctrace_repoll_result *result) {
-  if (repoll->hooks != NULL) repoll->hooks->repoll_end(repoll, result);
+  if (__builtin_expect(repoll->hooks != NULL, 0)) repoll->hooks->repoll_end(repoll, result);
 }
 
 /* The linkage name of the function that `pc` returns into, zero-terminated, cut to `size`; "module+0x12" where it
