@@ -33,6 +33,15 @@ bool write_word(const FileDescriptor& file, size_t offset, uint32_t word) {
   return ::pwrite(file.get(), &word, sizeof(word), static_cast<off_t>(offset)) == sizeof(word);
 }
 
+// Opened anew, a path may lead elsewhere by now: nothing but this segment is ever written.
+bool is_segment_of(const FileDescriptor& file, const SegmentSummary& summary) {
+  segment::Header header{};
+  return ::pread(file.get(), &header, sizeof(header), 0) == sizeof(header) &&
+         std::memcmp(header.magic, segment::kMagic, sizeof(segment::kMagic)) == 0 &&
+         header.version == segment::kVersion && header.pid == summary.pid &&
+         header.start_time == summary.start_time;
+}
+
 std::vector<RepollRuntime> able(const SegmentReader& reader) {
   std::vector<RepollRuntime> found;
   const segment::Repoll repoll = reader.header().repoll;
@@ -72,7 +81,9 @@ Result<RepollRequest> RepollRequest::ask(const TracedProcess& process) {
     return fail(fmt::format("process {}: no runtime in it polls its tasks on request", process.pid),
                 "leave --repoll out: what its tasks recorded is shown; runtimes in C and C++ can be made to "
                 "answer, see asynctrace/repoll.hpp");
-  FileDescriptor file(::open(process.open_path.c_str(), O_WRONLY | O_CLOEXEC));
+  FileDescriptor file(::open(process.open_path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (file && !is_segment_of(file, process.summary))
+    return fail(fmt::format("{}: has become another file", process.shown_path), "dump it again");
   if (!file || ::flock(file.get(), LOCK_EX) != 0)
     return fail(fmt::format("{}: {}", process.shown_path, std::strerror(errno)),
                 "run this as the user of the process, or as root");

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import AGENT, BUILD, PATIENCE, asynctrace, traced
+from test_schema import check
 
 STARTUP = 0.3  # seconds that the command itself may take on a busy machine
 LOAD = "NativeWorkers.NothingIsLostInDumpsUnderLoad"
@@ -53,6 +54,7 @@ def test_repoll_asks_a_runtime_that_sleeps(tmp_path, runtime):
         before, dump, after = target.dump(), repoll(target), target.dump()
         text = asynctrace("dump", "--repoll", target.pid, env=target.env).stdout
     assert target.process.returncode == 0
+    check(dump)
     polled = {task["name"]: task for task in dump["tasks"]}
     assert dump["repoll"] == {"tasks": len(polled), "runtimes": 1, "silent_runtimes": 0, "workers": 0,
                               "missing_workers": 0}
@@ -120,6 +122,12 @@ class Words:
         os.pwrite(self.file, number.to_bytes(4, "little"), self.OFFSET + 4)
         return taken
 
+    def damage(self):
+        before = os.pread(self.file, 200, self.OFFSET)
+        for byte in (0xff, 0x00, 0x01, 0x80):
+            os.pwrite(self.file, bytes([byte]) * len(before), self.OFFSET)
+        os.pwrite(self.file, before, self.OFFSET)
+
     def leaf_records(self):
         return self.read(self.LEAVES + 16)
 
@@ -134,6 +142,16 @@ def test_a_runtime_that_sleeps_answers_at_once_and_keeps_nothing(tmp_path, runti
         assert words.leaf_records() < taken + 200, "workers keep a few dozen free ones, answers would take 1000"
         lost = target.dump()["lost"]
     assert set(lost.values()) == {0}
+
+
+@pytest.mark.parametrize("runtime", ["single", "multi"])
+def test_whatever_stands_in_the_segment(tmp_path, runtime):
+    with traced(native("runtimes"), runtime, segment_dir=tmp_path) as target, Words(target.segment()) as words:
+        for _ in range(20):
+            words.damage()
+            words.ask()
+        assert repoll(target)["repoll"]["tasks"] >= 6
+    assert target.process.returncode == 0
 
 
 def refused(target, **options):

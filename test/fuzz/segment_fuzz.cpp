@@ -113,16 +113,18 @@ std::string rendered(Render render) {
 }
 
 void look_at(const std::string& path, ProcessState state, FrameView view) {
-  const auto snapshot = read_snapshot(path, {state, 0});
+  ReadOptions options{state, 0};
+  if (view == FrameView::kAll) options.repoll = Repoll{};
+  const auto snapshot = read_snapshot(path, options);
   if (!snapshot) return;
   MadeUpFrames symbols(snapshot->modules.size());
   const Report report = build_report(*snapshot, symbols, {view, {{}, "/src"}});
   rendered([&](std::ostream& out) { render_text(report, {.all = true}, out); });
   rendered([&](std::ostream& out) { render_text(report, {.terminal = true}, out); });
-  const JsonOptions options{"request", "0"};
-  require(nlohmann::json::accept(rendered([&](std::ostream& out) { render_json(report, options, out); })),
+  const JsonOptions json{"request", "0"};
+  require(nlohmann::json::accept(rendered([&](std::ostream& out) { render_json(report, json, out); })),
           "the document is JSON");
-  check_lines(rendered([&](std::ostream& out) { render_jsonl(report, options, out); }));
+  check_lines(rendered([&](std::ostream& out) { render_jsonl(report, json, out); }));
   check_folded(rendered([&](std::ostream& out) { render_folded(report, out); }));
 }
 

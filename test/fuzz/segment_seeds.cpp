@@ -43,6 +43,7 @@ SegmentImage several_tasks() {
   const uint32_t stack = image.add_stack(pcs);
   image.add(kLeaves, segment::Leaf{4 | kLeafLive, kOwnWaker, 10, stack, 3, 6, 6, 0x9100});
   image.add(kLeaves, segment::Leaf{8 | kLeafLive, kNoExactEnd, 10, stack, 2, 5, 5, 0});
+  image.add(kLeaves, segment::Leaf{8 | kLeafLive, kMet, 10, stack, 3, 7, 7, 0});
   image.header().next_task_id = 11;
   return image;
 }

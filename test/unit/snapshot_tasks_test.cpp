@@ -86,6 +86,36 @@ TEST(SnapshotTasks, WhatTheNativeApiTells) {
   EXPECT_FALSE(snapshot.tasks[2].leaves[0].label);
 }
 
+TEST(SnapshotTasks, WhatAPollOnRequestHasMet) {
+  SegmentImage image;
+  constexpr uint64_t kTold[] = {0x2100, 0x2200, 0x2300}, kMetAt[] = {0x2101, 0x2200, 0x2300};
+  image.add_stack(kTold);
+  image.add_stack(kMetAt);
+  for (const uint64_t id : {3u, 4u, 5u}) image.add(kTasks, waiting_task(id));
+  const auto add = [&](uint64_t task, uint32_t poll, uint32_t flags, uint32_t stack) {
+    segment::Leaf leaf = leaf_of(task, poll, flags);
+    leaf.stack = stack;
+    image.add(kLeaves, leaf);
+  };
+  add(3, 2, 0, 0), add(3, 4, kMet, 1);  // told and met
+  add(4, 4, kMet, 1);                   // met only
+  add(5, 5, 0, 0), add(5, 4, kMet, 1);  // told again since it was met
+  ReadOptions options = kDied;
+  Snapshot snapshot = read(image, options);
+  EXPECT_FALSE(snapshot.repoll);
+  for (const Task& task : snapshot.tasks) EXPECT_EQ(task.leaves.size(), task.id == 4 ? 0u : 1u) << task.id;
+  options.repoll = asynctrace::Repoll{.runtimes = 1, .tasks = 3};
+  snapshot = read(image, options);
+  EXPECT_EQ(snapshot.repoll->tasks, 3u);
+  for (const Task& task : snapshot.tasks) {
+    ASSERT_EQ(task.leaves.size(), 1u) << task.id;
+    EXPECT_EQ(task.leaves[0].met, task.id != 5);
+    EXPECT_TRUE(task.leaves[0].confirmed);
+    const uint64_t innermost = snapshot.stacks[*task.leaves[0].stack].pcs[0];
+    EXPECT_EQ(innermost, task.id == 4 ? 0x2101u : 0x2100u);
+  }
+}
+
 TEST(SnapshotTasks, EveryState) {
   SegmentImage image;
   for (const auto which :

@@ -26,7 +26,7 @@ concept TraceableRuntime = requires(R& runtime, typename R::Task& task, typename
   { runtime.notify_for_tracing(task) } -> std::same_as<std::optional<typename R::Notified>>;
   { runtime.id(task) } -> std::same_as<typename R::Id>;  // copied into the traces
   { runtime.task(notified) } -> std::same_as<typename R::Task&>;
-  runtime.run(std::move(notified));  // polls it; it may end
+  runtime.run(std::move(notified));  // polls it; it may end, no exception gets out
   runtime.defer(notified);           // keeps it
   runtime.wake_deferred();           // wakes those that it has kept, and forgets them
 };
