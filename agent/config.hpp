@@ -12,6 +12,7 @@ struct Config {
   const char* report_in = nullptr;  // ASYNCTRACE_REPORT_IN: where the direct child of `run` says how it went
   uint32_t run_pid = 0;             // ASYNCTRACE_RUN_PID: who that child is
   uint64_t max_size = 512u << 20;   // ASYNCTRACE_MAX_SIZE, bytes
+  uint64_t attached_at = 0;         // as in segment::Header
   bool follow = true;               // ASYNCTRACE_FOLLOW != none: children by fork and exec too
 };
 

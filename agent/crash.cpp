@@ -68,14 +68,15 @@ alignas(16) char asynctrace_crash_stack[kCrashStackSize];
 uint32_t asynctrace_crash_busy = 0;
 
 void asynctrace_find_real_abort() {
-  asynctrace_real_assert_fail = real_dlsym()(RTLD_NEXT, "__assert_fail");
-  asynctrace_real_abort = real_dlsym()(RTLD_NEXT, "abort");
+  asynctrace_real_assert_fail = real_dlsym()(g_real_scope, "__assert_fail");
+  asynctrace_real_abort = real_dlsym()(g_real_scope, "abort");
 }
 
 void asynctrace_record_abort(const CallerRegisters* caller) {
   // A forked child that has not been traced yet is not worth a segment of its own now.
   const Live* live = g_live.load(std::memory_order_acquire);
   if (live == nullptr || live->tracing.load(std::memory_order_acquire) == 0) return;
+  if (g_detached.load(std::memory_order_relaxed)) return;
   const ErrnoKeeper errno_keeper;
   record(g_segment.header().crash, *caller);
 }

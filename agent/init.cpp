@@ -11,6 +11,8 @@
 #include "agent/clock.hpp"
 #include "agent/config.hpp"
 #include "agent/crash.hpp"
+#include "agent/imports.hpp"
+#include "agent/interpose.hpp"
 #include "agent/late_modules.hpp"
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
@@ -34,27 +36,13 @@ bool uses_libunwind() {
   return false;
 }
 
-// A null reason means success.
-const char* start() {
-  static char reason[59];
+// Null: it is there.
+const char* load_unwinder() {
+  static bool is_there = false;  // then it is among the program's modules as well
+  if (is_there) return nullptr;
   if (uses_libunwind()) return "the program itself uses libunwind, which we would change";
   if (!start_unwinder()) return "libunwind.so.8 cannot be loaded: install libunwind8";
-  if (!g_segment.create(g_config)) {
-    snprintf(reason, sizeof(reason), "no segment file: %s", strerrordesc_np(errno));
-    return reason;
-  }
-  if (!start_threads() || !start_tasks() || !start_leaves() || !start_capture() || !start_labels() ||
-      !start_native_tasks()) {
-    turn_off(segment::OffReason::kNoRoom);
-    return "the address space limit (ulimit -v) is too low";
-  }
-  publish_modules();
-  publish_pollers();
-  publish_poll_hook();
-  g_generation = 1;
-  go_live();
-  patch_tables();
-  fill_hook_variables();
+  is_there = true;
   return nullptr;
 }
 
@@ -65,6 +53,10 @@ bool may_follow() {
 __attribute__((constructor)) void construct() {
   const ErrnoKeeper errno_keeper;
   g_config = read_config();
+  if (!comes_before_libc()) {
+    g_real_scope = RTLD_DEFAULT;
+    return;  // `asynctrace attach` calls asynctrace_attach() next
+  }
   start_poll_loop();
   start_crash();
   if (!may_follow()) return;
@@ -72,11 +64,7 @@ __attribute__((constructor)) void construct() {
     return report_in(g_config, ReportStatus::kOff, "the kernel has no MADV_WIPEONFORK (Linux 4.14)");
   if (!start_modules() || !start_tables())
     return report_in(g_config, ReportStatus::kOff, "the address space limit (ulimit -v) is too low");
-  bool found = false;
-  for (const LoadedModule& module : modules()) {
-    found |= find_tables(module);
-    found |= find_hook_variables(module);
-  }
+  const bool found = find_runtimes();
   if (!found) report_in(g_config, ReportStatus::kNoRuntime);
   else if (!start_tracing()) return;
   start_late_modules(found);
@@ -85,6 +73,7 @@ __attribute__((constructor)) void construct() {
 __attribute__((destructor)) void destruct() {
   const Live* live = g_live.load(std::memory_order_acquire);
   if (live == nullptr || live->tracing.load(std::memory_order_acquire) == 0) return;
+  if (g_detached.load(std::memory_order_relaxed)) return;
   segment::Header& header = g_segment.header();
   std::atomic_ref<uint64_t>(header.last_event).store(now(), std::memory_order_relaxed);
   std::atomic_ref<segment::AgentState>(header.state)
@@ -93,8 +82,44 @@ __attribute__((destructor)) void destruct() {
 
 }  // namespace
 
+bool find_runtimes() {
+  bool found = false;
+  for (const LoadedModule& module : modules()) {
+    if (module.unloaded.load(std::memory_order_relaxed)) continue;
+    found |= find_tables(module);
+    found |= find_hook_variables(module);
+  }
+  return found;
+}
+
+const char* open_segment() {
+  static char reason[59];
+  if (const char* why_not = load_unwinder()) return why_not;
+  if (!g_segment.create(g_config)) {
+    snprintf(reason, sizeof(reason), "no segment file: %s", strerrordesc_np(errno));
+    return reason;
+  }
+  if (!start_threads() || !start_tasks() || !start_leaves() || !start_capture() || !start_labels() ||
+      !start_native_tasks()) {
+    turn_off(segment::OffReason::kNoRoom);
+    return "the address space limit (ulimit -v) is too low";
+  }
+  publish_poll_hook();
+  g_generation = 1;
+  go_live();
+  return nullptr;
+}
+
+void patch_program() {
+  publish_modules();
+  publish_pollers();
+  patch_tables();
+  fill_hook_variables();
+}
+
 bool start_tracing() {
-  const char* reason = start();
+  const char* reason = open_segment();
+  if (reason == nullptr) patch_program();
   report_in(g_config, reason == nullptr ? ReportStatus::kTracing : ReportStatus::kOff,
             reason == nullptr ? "" : reason);
   return reason == nullptr;

@@ -1,4 +1,4 @@
-// For functions of libc that the agent stands before (LD_PRELOAD).
+// For functions of libc that the agent stands before: by LD_PRELOAD, or by import slots (imports.hpp).
 #pragma once
 
 #include <dlfcn.h>
@@ -7,11 +7,20 @@
 
 namespace asynctrace::agent {
 
+// Where the functions are that the agent stands before: behind it (LD_PRELOAD), or, where it came later than
+// libc and only import slots lead to it, wherever the program finds them.
+inline void* g_real_scope = RTLD_NEXT;
+
+// Not preloaded: see redirect_imports().
+inline bool came_late() {
+  return g_real_scope != RTLD_NEXT;
+}
+
 // The one of libc, for the agent stands before dlsym as well.
 inline auto real_dlsym() {
   static decltype(&::dlsym) function = nullptr;
   if (function == nullptr)
-    function = reinterpret_cast<decltype(function)>(dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.34"));
+    function = reinterpret_cast<decltype(function)>(dlvsym(g_real_scope, "dlsym", "GLIBC_2.34"));
   return function;
 }
 
@@ -19,7 +28,7 @@ inline auto real_dlsym() {
 // library's may run first.
 template <typename F>
 F real(F& function, const char* name) {
-  if (function == nullptr) function = reinterpret_cast<F>(real_dlsym()(RTLD_NEXT, name));
+  if (function == nullptr) function = reinterpret_cast<F>(real_dlsym()(g_real_scope, name));
   return function;
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "agent/capture/stack_table.hpp"
+#include "agent/imports.hpp"
 #include "agent/init.hpp"
 #include "agent/interpose.hpp"
 #include "agent/live.hpp"
@@ -19,7 +20,6 @@
 namespace asynctrace::agent {
 namespace {
 
-enum class Stage { kNotBegun, kNothingFound, kTracing, kFailed };
 std::atomic<Stage> g_stage{Stage::kNotBegun};
 std::atomic<uint32_t> g_looks_wanted{0};
 std::atomic<bool> g_has_threads{false};
@@ -43,23 +43,27 @@ void gone(LoadedModule& module) {
   if (const HookGuard guard(current_thread()); guard) end_tasks_of(guard, poller_is_gone);
 }
 
+void redirect(const LoadedModule& module) {
+  SlotPatcher patcher;
+  redirect_imports(module, patcher);
+}
+
 void come(LoadedModule& module) {
   if (find_tables(module)) g_runtime_has_come = true;
   if (find_hook_variables(module)) g_runtime_has_come = true;
-  if (is_tracing()) mark_stacks_back(module);
+  if (!is_tracing()) return;
+  mark_stacks_back(module);
+  if (came_late()) redirect(module);
 }
 
 void look(bool may_load) {
-  refresh_modules(gone, come);
+  refresh();
   // The same library, closed and opened again since the last look.
   for (LoadedModule& module : modules())
     if (module.late && !module.unloaded.load(std::memory_order_relaxed) && !has_our_thunks(module))
       gone(module), come(module);
   if (is_tracing() && tracing()) {
-    publish_modules();
-    publish_pollers();
-    patch_tables();
-    fill_hook_variables();
+    patch_program();
   } else if (g_runtime_has_come && may_load) {
     g_stage.store(start_tracing() ? Stage::kTracing : Stage::kFailed, std::memory_order_release);
   }
@@ -77,12 +81,24 @@ bool lock_is_lost() {
 void look_again(bool may_load) {
   const Stage stage = g_stage.load(std::memory_order_acquire);
   if (stage == Stage::kNotBegun || stage == Stage::kFailed || lock_is_lost()) return;
+  if (g_detached.load(std::memory_order_relaxed)) return;
   if (g_looks_wanted.fetch_add(1, std::memory_order_acq_rel) != 0) return;  // who is at it looks once more
   const ErrnoKeeper errno_keeper;
   uint32_t wanted = 1;
   do {
     look(may_load);
   } while (!g_looks_wanted.compare_exchange_strong(wanted, 0, std::memory_order_acq_rel));
+}
+
+struct Act {
+  void (*function)(void* data);
+  void* data;
+};
+
+// As a callback of dl_iterate_phdr(): meanwhile the loader neither adds a module nor takes one away.
+int run(dl_phdr_info*, size_t, void* act) {
+  const Act& todo = *static_cast<const Act*>(act);
+  return todo.function(todo.data), 1;
 }
 
 struct Real {
@@ -101,6 +117,32 @@ void start_late_modules(bool is_tracing) {
   real(g_real.epoll_create, "epoll_create");
   real(g_real.epoll_create1, "epoll_create1");
   g_stage.store(is_tracing ? Stage::kTracing : Stage::kNothingFound, std::memory_order_release);
+}
+
+Stage stage() {
+  return g_stage.load(std::memory_order_acquire);
+}
+
+void refresh() {
+  refresh_modules(gone, come);
+}
+
+void redirect_all() {
+  if (!came_late()) return;
+  for (const LoadedModule& module : modules())
+    if (!module.unloaded.load(std::memory_order_relaxed)) redirect(module);
+}
+
+bool alone_with_modules(void (*function)(void* data), void* data) {
+  uint32_t wanted = 0;
+  if (lock_is_lost() || !g_looks_wanted.compare_exchange_strong(wanted, 1, std::memory_order_acq_rel))
+    return false;
+  Act act{function, data};
+  dl_iterate_phdr(run, &act);
+  wanted = 1;
+  while (!g_looks_wanted.compare_exchange_strong(wanted, 0, std::memory_order_acq_rel))
+    if (!g_detached.load(std::memory_order_relaxed)) look(false);
+  return true;
 }
 
 }  // namespace asynctrace::agent

@@ -9,6 +9,18 @@ namespace asynctrace::agent {
 // last step.
 void start_late_modules(bool is_tracing);
 
+enum class Stage { kNotBegun, kNothingFound, kTracing, kFailed };
+Stage stage();
+
+// For `asynctrace attach` and `detach`. Calls `function` while no other thread is at the tables of modules
+// and slots and no module can come or go. False: another one is at them, and nothing was called.
+bool alone_with_modules(void (*function)(void* data), void* data);
+
+// Inside of that: forgets what has gone, and looks over what has come.
+void refresh();
+// The import slots of every module, where the loader has not bound them to the agent.
+void redirect_all();
+
 }  // namespace asynctrace::agent
 
 extern "C" {

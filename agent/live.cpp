@@ -66,7 +66,7 @@ void turn_off(segment::OffReason reason) {
 }
 
 bool adopt_after_fork() {
-  if (g_off.load(std::memory_order_relaxed)) return false;
+  if (g_off.load(std::memory_order_relaxed) || g_detached.load(std::memory_order_relaxed)) return false;
   if (page().adopting.exchange(1, std::memory_order_acq_rel) != 0) return false;
   const ErrnoKeeper errno_keeper;
   if (!g_config.follow) return g_off.store(true), false;

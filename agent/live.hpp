@@ -21,6 +21,10 @@ extern uint32_t g_generation;      // counts segments of this process and its an
 extern SegmentWriter g_segment;    // valid while tracing
 extern Config g_config;
 
+// After `asynctrace detach`: slots hold again what they held, so no poll, wait or waker begins to be
+// recorded. What was under way goes on to its end, for its records are still ours.
+inline std::atomic<bool> g_detached{false};
+
 // Makes the wiped page. False: the kernel cannot do it, and then nothing may be traced.
 bool start_live_page();
 

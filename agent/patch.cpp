@@ -77,11 +77,26 @@ void forget_patches(uint64_t start, uint64_t end) {
   g_count = kept;
 }
 
+void undo_patches() {
+  SlotPatcher patcher;
+  for (; g_count > 0; g_count--) {
+    const Patch& patch = g_patches[g_count - 1];
+    if (std::atomic_ref<void*>(*patch.slot).load(std::memory_order_acquire) == patch.value)
+      patcher.write_for_good(patch.slot, patch.original);
+  }
+}
+
 bool SlotPatcher::write(void** slot, void* value) {
   if (g_patches == nullptr) g_patches = reserve_array<Patch>(kMaxPatches);
-  if (g_patches == nullptr || g_count == kMaxPatches || !unprotect(reinterpret_cast<uint64_t>(slot)))
-    return false;
-  g_patches[g_count++] = {slot, *slot};
+  if (g_patches == nullptr || g_count == kMaxPatches) return false;
+  const Patch patch{slot, *slot, value};
+  if (!write_for_good(slot, value)) return false;
+  g_patches[g_count++] = patch;
+  return true;
+}
+
+bool SlotPatcher::write_for_good(void** slot, void* value) {
+  if (!unprotect(reinterpret_cast<uint64_t>(slot))) return false;
   std::atomic_ref<void*>(*slot).store(value, std::memory_order_release);
   return true;
 }

@@ -12,8 +12,12 @@ namespace asynctrace::agent {
 struct Patch {
   void** slot;
   void* original;
+  void* value;
 };
 std::span<const Patch> patches();
+// Puts the old values back, the last one first, and forgets them. A slot that no longer holds what we wrote
+// is someone else's by now and stays. Every slot must be in memory that is still there.
+void undo_patches();
 // Those in this range are gone with their memory.
 void forget_patches(uint64_t start, uint64_t end);
 
@@ -28,6 +32,8 @@ class SlotPatcher {
 
   // False: the slot cannot be made writable, or the record of patches is full; it is as it was.
   bool write(void** slot, void* value);
+  // Without a record: for slots that are ours alone, and never get their old value back.
+  bool write_for_good(void** slot, void* value);
 
  private:
   bool unprotect(uint64_t address);

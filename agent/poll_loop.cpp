@@ -29,6 +29,7 @@ void set_state(ThreadContext& context, segment::ThreadState state, uint64_t tick
 }
 
 void park() {
+  if (g_detached.load(std::memory_order_relaxed)) return;
   const HookGuard guard(current_thread());
   if (!guard) return;
   ThreadContext& context = guard.context();

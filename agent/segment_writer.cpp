@@ -133,6 +133,7 @@ bool SegmentWriter::create(const Config& config) {
     return false;
   }
   header_ = static_cast<Header*>(memory);
+  header_->attached_at = config.attached_at;
   for (uint32_t id = 0; id < kSectionCount; id++) {
     Area& area = sections_[id];
     const auto offset = reinterpret_cast<uint64_t>(area.base);

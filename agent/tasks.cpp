@@ -129,6 +129,16 @@ void end_tasks_of(const HookGuard& guard, bool (*poller_is_gone)(uint16_t poller
   }
 }
 
+void end_unwatched_tasks(const HookGuard& guard) {
+  const uint32_t used = g_segment.used(segment::kTasks);
+  for (uint32_t slot = 0; slot < used; slot++) {
+    const TaskEntry& entry = g_entries[slot];
+    const uint64_t id = entry.id.load(std::memory_order_acquire);
+    const bool running = state_of(state_word(slot).load(std::memory_order_acquire)) == TaskState::kRunning;
+    if (id != 0 && entry.kind == TaskKind::kTask && !running) end_task(guard, slot, id);
+  }
+}
+
 void mark_created(uint32_t slot) {
   state_word(slot).store(pack(g_entries[slot].created, TaskState::kScheduled), std::memory_order_release);
 }

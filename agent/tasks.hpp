@@ -44,6 +44,10 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id);
 // Ends those that `poller_is_gone` names. One thread at a time.
 void end_tasks_of(const HookGuard& guard, bool (*poller_is_gone)(uint16_t poller));
 
+// Tracing begins again: ends the tasks that may have been polled or have ended unseen, all but those that
+// run. Before the slots of their tables are patched.
+void end_unwatched_tasks(const HookGuard& guard);
+
 // It waits for its first poll.
 void mark_created(uint32_t slot);
 

@@ -56,6 +56,7 @@ const char* off_reason(segment::OffReason reason) {
   switch (reason) {
     case segment::OffReason::kNoUnwinder: return "libunwind could not be loaded";
     case segment::OffReason::kNoRoom: return "no room for its records";
+    case segment::OffReason::kDetached: return "asynctrace detach";
     default: return "it found an inconsistency and turned itself off";
   }
 }
@@ -83,6 +84,7 @@ class Builder {
     RawTasks raw = read_tasks(reader_);
     file_.let_go();  // the records of a million tasks; what is left to read is little
     snapshot_.process = process_info();
+    if (header_.attached_at != 0) snapshot_.attached_ns = durations_.since(header_.attached_at);
     read_modules();
     snapshot_.poll_hook = {header_.poll_hook_start, header_.poll_hook_end};
     read_threads();
@@ -332,6 +334,8 @@ Result<SegmentSummary> read_summary(const std::string& path) {
   summary.cmdline = split_arguments(file->reader().string(header.cmdline));
   summary.start_realtime_ns = static_cast<int64_t>(header.clock.realtime0);
   summary.exited = header.state == segment::AgentState::kExited;
+  summary.detached =
+      header.state == segment::AgentState::kOff && header.off_reason == segment::OffReason::kDetached;
   summary.aborted = ended_in_abort(file->reader(), ProcessState::kUnknown);
   summary.crashed = summary.aborted ||
                     (header.died_at_ns != 0 && how_it_ended(header.wait_status) == ProcessState::kCrashed);

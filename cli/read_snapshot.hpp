@@ -19,9 +19,10 @@ struct SegmentSummary {
   std::string exe;
   std::vector<std::string> cmdline;
   int64_t start_realtime_ns = 0;
-  bool exited = false;   // the process said so itself
-  bool crashed = false;  // by what it or `run` recorded; of a dead process
-  bool aborted = false;  // in a call of abort() that it recorded; of a dead process
+  bool exited = false;    // the process said so itself
+  bool detached = false;  // the agent is no longer tracing, by `asynctrace detach`
+  bool crashed = false;   // by what it or `run` recorded; of a dead process
+  bool aborted = false;   // in a call of abort() that it recorded; of a dead process
 };
 Result<SegmentSummary> read_summary(const std::string& path);
 

@@ -159,9 +159,10 @@ struct Snapshot {
   ProcessInfo process;
   DumpSource source = DumpSource::kAgent;
   int64_t captured_realtime_ns = 0;
-  uint64_t capture_ns = 0;          // how long reading took: a dump is not one instant
-  bool durations_at_least = false;  // dead process whose time of death nobody saw
-  std::string agent_off_reason;     // empty: the agent is tracing
+  uint64_t capture_ns = 0;              // how long reading took: a dump is not one instant
+  bool durations_at_least = false;      // dead process whose time of death nobody saw
+  std::string agent_off_reason;         // empty: the agent is tracing
+  std::optional<uint64_t> attached_ns;  // how long ago the agent came into the running process
   std::vector<Module> modules;
   std::vector<ModuleSymbols> symbols;  // of a packed file, one for each module; else none
   ReturnRange agent;

@@ -106,6 +106,7 @@ enum class OffReason : uint32_t {
   kNoUnwinder = 1,  // libunwind could not be loaded
   kNoRoom = 2,      // the directory was full at start
   kInternal = 3,    // a broken invariant
+  kDetached = 4,    // `asynctrace detach`; attach makes it kTracing again
 };
 
 // The thread that brought the process down, where someone saw its stack: the agent for abort(), before the
@@ -188,6 +189,8 @@ struct Header {
   uint64_t poll_hook_start;
   uint64_t poll_hook_end;
   Repoll repoll;
+  // Ticks. Tasks that have not been polled since are not recorded. 0: the agent was there from the start.
+  uint64_t attached_at;
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(offsetof(Header, clock) == 112);

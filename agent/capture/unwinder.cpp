@@ -14,6 +14,7 @@
 #include <libunwind.h>
 
 #include "agent/capture/cfi.hpp"
+#include "agent/imports.hpp"
 #include "agent/interpose.hpp"
 #include "agent/modules.hpp"
 #include "agent/patch.hpp"
@@ -112,38 +113,13 @@ const Replacement kReplacements[] = {
     {"sigprocmask", reinterpret_cast<void*>(&no_sigprocmask)},
 };
 
-void redirect(SlotPatcher& patcher, const link_map& map, const Elf64_Rela* rows, size_t count,
-              const Elf64_Sym* symbols, const char* strings) {
-  for (size_t i = 0; i < count; i++) {
-    const uint32_t symbol = ELF64_R_SYM(rows[i].r_info);
-    if (symbol == 0) continue;
-    for (const Replacement& replacement : kReplacements)
-      if (strcmp(strings + symbols[symbol].st_name, replacement.name) == 0)
-        patcher.write(reinterpret_cast<void**>(map.l_addr + rows[i].r_offset), replacement.function);
-  }
-}
-
-void tame(const link_map& map) {
-  const Elf64_Sym* symbols = nullptr;
-  const char* strings = nullptr;
-  const Elf64_Rela* tables[2] = {};
-  size_t sizes[2] = {};
-  for (const Elf64_Dyn* entry = map.l_ld; entry->d_tag != DT_NULL; entry++) {
-    const auto address = entry->d_un.d_ptr;
-    switch (entry->d_tag) {
-      case DT_SYMTAB: symbols = reinterpret_cast<const Elf64_Sym*>(address); break;
-      case DT_STRTAB: strings = reinterpret_cast<const char*>(address); break;
-      case DT_RELA: tables[0] = reinterpret_cast<const Elf64_Rela*>(address); break;
-      case DT_RELASZ: sizes[0] = entry->d_un.d_val; break;
-      case DT_JMPREL: tables[1] = reinterpret_cast<const Elf64_Rela*>(address); break;
-      case DT_PLTRELSZ: sizes[1] = entry->d_un.d_val; break;
-      default: break;
-    }
-  }
-  if (symbols == nullptr || strings == nullptr) return;
+// The library is ours alone: its slots stay as they are now.
+void tame(const link_map& library) {
   SlotPatcher patcher;
-  for (int i = 0; i < 2; i++)
-    redirect(patcher, map, tables[i], sizes[i] / sizeof(Elf64_Rela), symbols, strings);
+  for_each_import(library.l_addr, library.l_ld, [&](const char* name, void** slot) {
+    for (const Replacement& replacement : kReplacements)
+      if (strcmp(name, replacement.name) == 0) patcher.write_for_good(slot, replacement.function);
+  });
 }
 
 #define ASYNCTRACE_TEXT(x) #x

@@ -74,4 +74,9 @@ void fill_hook_variables() {
                                                std::memory_order_release);  // acquired in the header
 }
 
+void clear_hook_variables() {
+  for (Variable* variable : std::span(g_variables, g_count))
+    std::atomic_ref<Variable>(*variable).store(nullptr, std::memory_order_release);
+}
+
 }  // namespace asynctrace::agent

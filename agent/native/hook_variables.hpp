@@ -15,4 +15,7 @@ void forget_hook_variables(const LoadedModule& module);
 // Puts the address of the hook table into each of them, with one atomic store.
 void fill_hook_variables();
 
+// Makes them null again. Polls and traces that have begun remember the table and end by it.
+void clear_hook_variables();
+
 }  // namespace asynctrace::agent

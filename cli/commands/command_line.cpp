@@ -99,12 +99,15 @@ int run_command_line(int argc, char** argv) {
   DiffOptions diff_options;
   PsOptions ps_options;
   EnvOptions env_options;
+  AttachOptions attach_options, detach_options;
   CLI::App& run = *app.add_subcommand("run", "Run a program with the agent");
   CLI::App& dump = *app.add_subcommand("dump", "Print what the tasks of a traced process wait for");
   CLI::App& exported = *app.add_subcommand("export", "Write what tasks wait for in a form for other tools");
   CLI::App& pack = *app.add_subcommand("pack", "Make a file that can be read anywhere, without the program");
   CLI::App& diff = *app.add_subcommand("diff", "Compare what tasks wait for in two dumps");
   CLI::App& ps = *app.add_subcommand("ps", "List the traced processes of this user, alive and dead");
+  CLI::App& attach = *app.add_subcommand("attach", "Begin to trace a process that runs");
+  CLI::App& detach = *app.add_subcommand("detach", "End to trace it");
   CLI::App& env = *app.add_subcommand("env", "Print the environment that loads the agent without `run`");
   add_run(run, run_options);
   add_dump(dump, dump_options);
@@ -113,6 +116,8 @@ int run_command_line(int argc, char** argv) {
   add_diff(diff, diff_options);
   add_ps(ps, ps_options);
   add_env(env, env_options);
+  add_attach(attach, attach_options);
+  add_detach(detach, detach_options);
 
   std::vector<std::string> arguments(argv + 1, argv + argc);
   run_options.command = cut_command(app, run, arguments);
@@ -146,6 +151,8 @@ int run_command_line(int argc, char** argv) {
                        : app.got_subcommand(&pack)     ? pack_command(pack_options)
                        : app.got_subcommand(&diff)     ? diff_command(diff_options)
                        : app.got_subcommand(&ps)       ? ps_command(ps_options)
+                       : app.got_subcommand(&attach)   ? attach_command(attach_options)
+                       : app.got_subcommand(&detach)   ? detach_command(detach_options)
                                                        : env_command(env_options);
   if (result) return *result;
   print_error(result.error());

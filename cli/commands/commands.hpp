@@ -13,5 +13,7 @@ Result<int> pack_command(const PackOptions& options);
 Result<int> diff_command(const DiffOptions& options);
 Result<int> ps_command(const PsOptions& options);
 Result<int> env_command(const EnvOptions& options);
+Result<int> attach_command(const AttachOptions& options);
+Result<int> detach_command(const AttachOptions& options);
 
 }  // namespace asynctrace

@@ -78,5 +78,7 @@ void add_pack(CLI::App& verb, PackOptions& options);
 void add_diff(CLI::App& verb, DiffOptions& options);
 void add_ps(CLI::App& verb, PsOptions& options);
 void add_env(CLI::App& verb, EnvOptions& options);
+void add_attach(CLI::App& verb, AttachOptions& options);
+void add_detach(CLI::App& verb, AttachOptions& options);
 
 }  // namespace asynctrace

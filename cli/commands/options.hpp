@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 #include "cli/tree/report.hpp"
 
 namespace asynctrace {
@@ -78,6 +80,13 @@ struct DiffOptions {
 struct PsOptions {
   bool prune = false;
   uint64_t keep = 0;  // newest dead ones that --prune leaves
+};
+
+struct AttachOptions {  // and of detach
+  pid_t pid = 0;
+  bool force = false;
+  bool quiet = false;
+  uint64_t max_size = 512ull << 20;
 };
 
 struct EnvOptions {

@@ -19,18 +19,6 @@ constexpr size_t kPage = 4096;
 constexpr size_t kMaxStack = 1 << 20;
 constexpr int kLooks = 4;  // at a thread that wakes up while it is read
 
-// Page by page, so that what lies behind the end of the stack costs only itself.
-void copy_stack(pid_t pid, uint64_t stack_pointer, ThreadImage& image) {
-  image.stack_start = stack_pointer & ~(kPage - 1);
-  image.stack.resize(kMaxStack);
-  std::array<iovec, kMaxStack / kPage> pages;
-  for (size_t i = 0; i < pages.size(); ++i)
-    pages[i] = {reinterpret_cast<void*>(image.stack_start + i * kPage), kPage};
-  const iovec into{image.stack.data(), image.stack.size()};
-  const ssize_t copied = ::process_vm_readv(pid, &into, 1, pages.data(), pages.size(), 0);
-  image.stack.resize(copied > 0 ? static_cast<size_t>(copied) : 0);
-}
-
 struct Sleeping {
   uint64_t stack_pointer = 0, program_counter = 0;
 };
@@ -97,6 +85,18 @@ Result<ThreadImage> copy_stopped(pid_t pid, pid_t tid) {
 }
 
 }  // namespace
+
+// Page by page, so that what lies behind the end of the stack costs only itself.
+void copy_stack(pid_t pid, uint64_t stack_pointer, ThreadImage& image) {
+  image.stack_start = stack_pointer & ~(kPage - 1);
+  image.stack.resize(kMaxStack);
+  std::array<iovec, kMaxStack / kPage> pages;
+  for (size_t i = 0; i < pages.size(); ++i)
+    pages[i] = {reinterpret_cast<void*>(image.stack_start + i * kPage), kPage};
+  const iovec into{image.stack.data(), image.stack.size()};
+  const ssize_t copied = ::process_vm_readv(pid, &into, 1, pages.data(), pages.size(), 0);
+  image.stack.resize(copied > 0 ? static_cast<size_t>(copied) : 0);
+}
 
 Result<ThreadImage> copy_thread(pid_t pid, pid_t tid, bool may_stop) {
   auto sleeping = copy_sleeping(pid, tid);

@@ -28,6 +28,9 @@ struct ThreadImage {
 // thread that runs alone.
 Result<ThreadImage> copy_thread(pid_t pid, pid_t tid, bool may_stop);
 
+// Fills in stack_start and stack, as far as it can be read.
+void copy_stack(pid_t pid, uint64_t stack_pointer, ThreadImage& image);
+
 // Run-time addresses, innermost first, as return addresses: see native_stack.hpp.
 Result<std::vector<uint64_t>> native_stack_of_image(pid_t pid, pid_t tid, const ThreadImage& image);
 

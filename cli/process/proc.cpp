@@ -44,7 +44,9 @@ std::optional<ProcStat> parse_stat(std::string_view text) {
   std::string_view rest = text.substr(close + 1);
   std::string_view state = next_word(rest);
   auto ppid = parse_number<pid_t>(next_word(rest));
-  for (int field = 5; field < 22; field++) next_word(rest);
+  for (int field = 5; field < 9; field++) next_word(rest);
+  stat.flags = parse_number<uint64_t>(next_word(rest)).value_or(0);
+  for (int field = 10; field < 22; field++) next_word(rest);
   auto start_time = parse_number<uint64_t>(next_word(rest));
   if (state.size() != 1 || !ppid || !start_time) return std::nullopt;
   stat.state = state[0];

@@ -16,6 +16,7 @@ struct ProcStat {
   std::string name;  // as the kernel knows it, at most 15 bytes, not escaped
   char state = 0;    // 'Z': ended, waits for its parent
   pid_t ppid = 0;
+  uint64_t flags = 0;              // PF_* of the kernel's include/linux/sched.h
   uint64_t start_time = 0;         // field 22: clock ticks since boot
   std::optional<int> exit_status;  // field 52, as of waitpid(2); before the end 0
 };

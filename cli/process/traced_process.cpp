@@ -45,7 +45,13 @@ Result<TracedProcess> find_in_maps(pid_t pid, const std::string& maps) {
     }
     auto summary = read_summary(*path);
     // A forked child still maps its parent's segment.
-    if (summary && std::find(own_pids.begin(), own_pids.end(), summary->pid) != own_pids.end()) {
+    const bool is_its_own =
+        summary && std::find(own_pids.begin(), own_pids.end(), summary->pid) != own_pids.end();
+    if (is_its_own && summary->detached)
+      return fail(fmt::format("process {} was traced until `asynctrace detach`", pid),
+                  fmt::format("asynctrace attach {}; asynctrace dump {} shows what it was waiting for then",
+                              pid, mapping.path));
+    if (is_its_own) {
       return TracedProcess{pid, Life::kRunning, *path, mapping.path, std::move(*summary)};
     }
   }

@@ -164,6 +164,13 @@ void add_diagnostics(Report& report) {
     report.diagnostics.push_back({"agent_off", "the agent turned itself off: " + snapshot.agent_off_reason,
                                   "what it saw until then is shown; restart the program to trace it again"});
   }
+  if (snapshot.attached_ns) {
+    report.diagnostics.push_back(
+        {"attached",
+         fmt::format("attached {} ago: tasks that have not been polled since are not listed",
+                     format_duration(*snapshot.attached_ns)),
+         "asynctrace run sees tasks from their first poll on"});
+  }
   if (snapshot.process.state == ProcessState::kExeced) {
     report.diagnostics.push_back(
         {"execed", "the process has since executed another program, which has its own file", ""});

@@ -1,0 +1,92 @@
+#include "agent/imports.hpp"
+
+#include <link.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "agent/interpose.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+uint64_t address_of_libc() {
+  return reinterpret_cast<uint64_t>(&getauxval);
+}
+uint64_t address_of_agent() {
+  return reinterpret_cast<uint64_t>(&_DYNAMIC[0]);
+}
+
+enum Order : int { kAgentFirst = 1, kLibcFirst = 2 };
+
+int which_comes_first(dl_phdr_info* info, size_t, void*) {
+  for (const Elf64_Phdr& header : std::span(info->dlpi_phdr, info->dlpi_phnum)) {
+    if (header.p_type != PT_LOAD) continue;
+    const uint64_t start = info->dlpi_addr + header.p_vaddr;
+    if (address_of_agent() - start < header.p_memsz) return kAgentFirst;
+    if (address_of_libc() - start < header.p_memsz) return kLibcFirst;
+  }
+  return 0;
+}
+
+struct Exported {
+  const char* name;
+  void* function;
+  void* real;  // which it stands before
+};
+
+Exported g_exported[64];
+size_t g_count = 0;
+
+bool is_code_of(const LoadedModule& module, const void* pointer) {
+  const auto address = reinterpret_cast<uint64_t>(pointer);
+  for (const Elf64_Phdr& header : std::span(module.headers, module.header_count))
+    if (header.p_type == PT_LOAD && (header.p_flags & PF_X) != 0 &&
+        address - module.bias - header.p_vaddr < header.p_memsz)
+      return true;
+  return false;
+}
+
+}  // namespace
+
+bool comes_before_libc() {
+  return dl_iterate_phdr(which_comes_first, nullptr) != kLibcFirst;
+}
+
+void start_imports() {
+  const LoadedModule* self = find_module(address_of_agent());
+  if (self == nullptr) return;
+  const Elf64_Sym* symbols = nullptr;
+  const char* names = nullptr;
+  const uint32_t* hash = nullptr;  // DT_HASH: its second word is the number of symbols
+  for (const Elf64_Dyn* entry = _DYNAMIC; entry->d_tag != DT_NULL; entry++) {
+    if (entry->d_tag == DT_SYMTAB) symbols = reinterpret_cast<const Elf64_Sym*>(entry->d_un.d_ptr);
+    if (entry->d_tag == DT_STRTAB) names = reinterpret_cast<const char*>(entry->d_un.d_ptr);
+    if (entry->d_tag == DT_HASH) hash = reinterpret_cast<const uint32_t*>(entry->d_un.d_ptr);
+  }
+  for (const Elf64_Sym& symbol : std::span(symbols, hash[1])) {
+    if (symbol.st_shndx == SHN_UNDEF || ELF64_ST_TYPE(symbol.st_info) != STT_FUNC ||
+        g_count == std::size(g_exported))
+      continue;
+    const char* name = names + symbol.st_name;
+    // Our own entry points stand before nothing.
+    if (void* real = real_dlsym()(g_real_scope, name); real != nullptr)
+      g_exported[g_count++] = {name, reinterpret_cast<void*>(self->bias + symbol.st_value), real};
+  }
+}
+
+void redirect_imports(const LoadedModule& module, SlotPatcher& patcher) {
+  const Elf64_Dyn* dynamic = nullptr;
+  for (const Elf64_Phdr& header : std::span(module.headers, module.header_count))
+    if (header.p_type == PT_DYNAMIC)
+      dynamic = reinterpret_cast<const Elf64_Dyn*>(module.bias + header.p_vaddr);
+  if (dynamic == _DYNAMIC) return;
+  for_each_import(module.bias, dynamic, [&](const char* name, void** slot) {
+    for (const Exported& row : std::span(g_exported, g_count)) {
+      if (strcmp(name, row.name) != 0) continue;
+      const void* bound = std::atomic_ref<void*>(*slot).load(std::memory_order_acquire);
+      if (bound == row.real || is_code_of(module, bound)) patcher.write(slot, row.function);
+    }
+  });
+}
+
+}  // namespace asynctrace::agent

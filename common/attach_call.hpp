@@ -1,0 +1,34 @@
+// What `asynctrace attach` and `detach` and the agent inside the target say to each other: the CLI writes an
+// AttachCall onto the stack of a thread that it holds and has that thread call one of two functions that the
+// agent exports with its address.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace asynctrace {
+
+inline constexpr const char* kAttachFunction = "asynctrace_attach";
+inline constexpr const char* kDetachFunction = "asynctrace_detach";
+
+enum class AttachStatus : uint32_t {
+  kNotRun = 0,      // nobody has answered
+  kTracing = 1,     // from now on
+  kAlready = 2,     // it was tracing before; nothing has changed
+  kNoRuntime = 3,   // nothing to trace in it; nothing has changed
+  kOff = 4,         // see reason; nothing has changed
+  kDetached = 5,    // every slot holds again what it held
+  kNotTracing = 6,  // nothing to detach
+  kBusy = 7,        // a thread is at the agent's tables, perhaps this one: nothing has changed
+};
+
+struct AttachCall {
+  uint32_t size;  // of this struct
+  AttachStatus status;
+  uint64_t max_size;     // of the segment file, bytes
+  char directory[1024];  // for the segment file, zero-terminated; "": the agent chooses
+  char reason[128];      // of kOff, zero-terminated
+};
+static_assert(sizeof(AttachCall) == 16 + 1024 + 128);
+
+}  // namespace asynctrace

@@ -1,0 +1,134 @@
+"""The agent comes into programs that run already, and leaves them again."""
+
+import os
+import signal
+import time
+from collections import Counter
+
+import pytest
+from attaching import busy, mapped, running
+from conftest import PATIENCE, confirmed_places, differences, program, tasks
+
+
+def places(lines):
+    return Counter(rest.split(" ")[0] for word, rest in lines if word == "LEAF")
+
+
+def codes(dump):
+    return [item["code"] for item in dump["diagnostics"]]
+
+
+def wait_for_tasks(target, count):
+    deadline = time.monotonic() + PATIENCE
+    while len(tasks(target.dump())) < count:
+        assert time.monotonic() < deadline, "its threads do not go through the agent"
+
+
+def test_what_is_polled_after_the_attach_is_known_exactly(tmp_path):
+    with running([program("attached"), "again"], tmp_path) as target:
+        target.until("WAITING")
+        said = target.attach().stderr
+        assert f"tracing process {target.pid} (attached)" in said and "was held for" in said
+        early = target.dump()
+        target.tell()
+        lines, _ = target.until("READY")
+        dump = target.dump()
+        text = target.asynctrace("dump", target.pid).stdout
+        target.end()
+    assert tasks(early) == [] and "attached" in codes(early)
+    assert len(tasks(dump)) == 50 and all(task["observed"] for task in tasks(dump))
+    assert differences(places(lines), confirmed_places(dump)) == []
+    assert "attached" in codes(dump) and "tasks that have not been polled since are not listed" in text
+    assert all(count == 0 for count in dump["lost"].values())
+
+
+def test_threads_that_were_there_are_known_once_they_loop(tmp_path):
+    with running([program("attached"), "load"], tmp_path) as target:
+        target.until("READY")
+        target.attach()
+        wait_for_tasks(target, 8)
+        assert "tokio" in [runtime["name"] for runtime in target.dump()["runtimes"]]
+        target.end()
+
+
+def test_detach_gives_everything_back_and_attach_works_again(tmp_path):
+    with running([program("attached"), "again"], tmp_path) as target:
+        target.until("WAITING")
+        target.attach()
+        target.tell()
+        lines, _ = target.until("READY")
+        assert f"no longer tracing process {target.pid}" in target.detach().stderr
+        dump = target.asynctrace("dump", target.pid, check=False)
+        assert dump.returncode == 1 and "until `asynctrace detach`" in dump.stderr
+        again = target.asynctrace("detach", target.pid, check=False)
+        assert again.returncode == 1 and "it is not traced" in again.stderr
+        # What waited before is not known any more: it may have gone on, unseen.
+        target.attach()
+        assert tasks(target.dump()) == [] and "attached" in codes(target.dump())
+        target.end()
+    assert len(lines) == 50
+    assert len(list(tmp_path.glob("*.atrace"))) == 1
+
+
+def test_what_is_traced_already_is_left_alone(tmp_path):
+    with busy("wait", tmp_path) as target:
+        target.attach()
+        again = target.asynctrace("attach", target.pid, check=False)
+        assert again.returncode == 1 and "it is traced already" in again.stderr
+        assert f"asynctrace dump {target.pid}" in again.stderr
+        assert target.end()["INTERRUPTED"] == "0"
+
+
+def test_no_call_is_interrupted_and_no_signal_lost(tmp_path, quick):
+    rounds = 10 if quick else 100
+    with busy("wait", tmp_path) as target:
+        sent = 0
+        for _ in range(rounds):
+            target.attach()
+            os.kill(target.pid, signal.SIGRTMIN)
+            target.detach()
+            os.kill(target.pid, signal.SIGRTMIN)
+            sent += 2
+        said = target.end()
+    assert int(said["SIGNALS"]) == sent
+    assert int(said["INTERRUPTED"]) <= sent, "only handlers of signals end a wait"
+
+
+@pytest.mark.parametrize("how", ["malloc", "dlopen", "fork", "spin"])
+def test_whatever_the_threads_do(tmp_path, how, quick):
+    """Each of the threads does it without a pause; each attach meets other moments."""
+    for _ in range(1 if quick else 20):
+        with busy(how, tmp_path) as target:
+            for _ in range(2 if quick else 10):
+                target.attach()
+                wait_for_tasks(target, 2)
+                target.detach()
+            assert int(target.end()["TURNS"]) > 0
+
+
+def test_rounds_under_load_leave_no_trace(tmp_path, quick):
+    """Throughput of the whole program, its memory and its mappings, before and after."""
+    rounds = 30 if quick else 1000
+    with running([program("attached"), "load"], tmp_path) as target:
+        target.until("READY")
+
+        def handed_over():
+            target.tell()
+            return int(target.until("HANDED_OVER")[1])
+
+        def rate():
+            start, before = time.monotonic(), handed_over()
+            while time.monotonic() - start < 0.5:
+                handed_over()
+            return (handed_over() - before) / (time.monotonic() - start)
+
+        target.attach(), target.detach()
+        memory, mappings = mapped(target.pid)
+        first = rate()
+        for _ in range(rounds):
+            target.attach()
+            target.detach()
+        assert rate() > first / 2, "slots that were not given back would cost more"
+        more_memory, more_mappings = mapped(target.pid)
+        assert more_memory - memory < 2048 and abs(more_mappings - mappings) < 10
+        target.end()

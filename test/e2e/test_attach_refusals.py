@@ -1,0 +1,217 @@
+"""What `asynctrace attach` refuses: with the reason, with a remedy, and without having touched the process."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from attaching import BUSY, busy, need_ptrace
+from conftest import AGENT, CLI, PATIENCE
+from test_refusals import BARE, NOBODY, compile_c
+
+WAITS = "#include <stdio.h>\nint main(void) { puts(\"READY\"); fflush(stdout); return getchar() != EOF; }\n"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+
+
+def attach(pid, *arguments, cli=CLI, **options):
+    return subprocess.run([cli, "attach", *arguments, str(pid)], capture_output=True, text=True, timeout=PATIENCE, **options)
+
+
+def assert_refused(result, reason, remedy):
+    lines = result.stderr.splitlines()
+    assert result.returncode == 1 and len(lines) == 2, result.stderr
+    assert lines[0].startswith("asynctrace: ") and reason in lines[0], lines[0]
+    assert lines[1].startswith("asynctrace: remedy: ") and remedy in lines[1], lines[1]
+
+
+@contextlib.contextmanager
+def waiting(command, **options):
+    """A program that has said READY and ends at the end of its stdin; it must end as if nothing had been."""
+    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True, **options)
+    try:
+        assert process.stdout.readline().startswith("READY")
+        yield process.pid
+        process.communicate("", timeout=PATIENCE)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def stat_of(pid):
+    """The fields from the third on, or zeros where it is gone."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return ["0"] * 50
+
+
+def state_of(pid):
+    return stat_of(pid)[0]
+
+
+def wait_for_state(pid, state):
+    deadline = time.monotonic() + PATIENCE
+    while state_of(pid) != state:
+        assert time.monotonic() < deadline, state_of(pid)
+
+
+@pytest.mark.parametrize("kind, flags, source, reason, remedy", [
+    ("static", ["-static"], WAITS, "it is statically linked", "link it dynamically"),
+    ("static-pie", ["-static-pie"], WAITS, "it is statically linked", "link it dynamically"),
+    ("32-bit", ["-m32", "-nostdlib", "-static"], BARE, "it is a 32-bit x86 program", "build it for 64-bit x86-64"),
+])
+def test_programs_that_cannot_be_entered(tmp_path, kind, flags, source, reason, remedy):
+    path = compile_c(tmp_path / "target", *flags, source=source)
+    with subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert kind == "32-bit" or process.stdout.readline() == b"READY\n"
+            deadline = time.monotonic() + PATIENCE
+            while os.readlink(f"/proc/{process.pid}/exe") != str(path):
+                assert time.monotonic() < deadline
+            assert_refused(attach(process.pid), reason, remedy)
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+def test_musl(tmp_path):
+    """Its loader is told from the file; to run one there has to be a file under that loader's name."""
+    loader = tmp_path / "ld-musl-x86_64.so.1"
+    shutil.copy("/lib64/ld-linux-x86-64.so.2", loader)
+    path = compile_c(tmp_path / "target", f"-Wl,--dynamic-linker={loader}", source=WAITS)
+    with waiting([path]) as pid:
+        assert_refused(attach(pid), "it is linked against musl", "-gnu target")
+
+
+def test_no_process_and_no_program():
+    last = int(pathlib.Path("/proc/sys/kernel/pid_max").read_text())
+    assert_refused(attach(last + 1), f"process {last + 1} does not exist", "ps -e")
+    of_kernel = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(stat_of(pid)[6]) & 0x200000]
+    if not of_kernel:
+        pytest.skip("no thread of the kernel is to be seen")
+    assert_refused(attach(of_kernel[0]), "it is a thread of the kernel", "a process of a program")
+
+
+def test_a_zombie():
+    with subprocess.Popen(["true"]) as process:
+        wait_for_state(process.pid, "Z")
+        assert_refused(attach(process.pid), f"it has ended, and waits for its parent, process {os.getpid()}",
+                       "nothing left")
+
+
+def test_a_thread(tmp_path):
+    with busy("wait", tmp_path) as target:
+        tid = max(map(int, os.listdir(f"/proc/{target.pid}/task")))
+        assert_refused(attach(tid), f"{tid} is a thread of process {target.pid}", f"attach {target.pid}")
+        target.end()
+
+
+def test_stopped_and_then_continued(tmp_path):
+    with busy("wait", tmp_path) as target:
+        os.kill(target.pid, signal.SIGSTOP)
+        wait_for_state(target.pid, "T")
+        assert_refused(attach(target.pid), "it is stopped", f"kill -CONT {target.pid}")
+        assert state_of(target.pid) == "T"
+        os.kill(target.pid, signal.SIGCONT)
+        target.attach()
+        target.end()
+
+
+def test_in_the_kernel_where_nothing_interrupts_it(tmp_path):
+    with subprocess.Popen([BUSY, "vfork", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"READY")
+        wait_for_state(process.pid, "D")
+        assert_refused(attach(process.pid), "it sleeps in the kernel", "try again when it goes on")
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+
+
+def test_traced_by_another(tmp_path):
+    """`run --crash-stack` is a tracer."""
+    env = {**os.environ, "ASYNCTRACE_DIR": str(tmp_path)}
+    tmp_path.chmod(0o700)
+    need_ptrace()
+    with subprocess.Popen([CLI, "run", "-q", "--crash-stack", "--", BUSY, "wait", "1"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True, env=env) as run:
+        pid = run.stdout.readline().split()[1]
+        assert_refused(attach(pid), f"process {run.pid} (asynctrace) traces it already", "end that debugger first")
+        run.communicate(timeout=PATIENCE)
+        assert run.returncode == 0
+
+
+FILTER = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))  # return SECCOMP_RET_ALLOW
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, ctypes.addressof(allow)))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_seccomp(tmp_path):
+    need_ptrace()
+    env = {**os.environ, "ASYNCTRACE_DIR": str(tmp_path)}
+    tmp_path.chmod(0o700)
+    with waiting([sys.executable, "-c", FILTER, BUSY, "wait", "1"]) as pid:
+        assert_refused(attach(pid, env=env), "it has a seccomp filter", "--force, if its filter allows these")
+        forced = attach(pid, "--force", env=env)
+        assert forced.returncode == 0, forced.stderr
+
+
+@pytest.fixture
+def public(tmp_path_factory):
+    """The CLI, the agent and a program where any user can read and run them."""
+    directory = tmp_path_factory.mktemp("public")
+    for parent in [directory, *directory.parents]:
+        if not parent.stat().st_mode & 1:
+            parent.chmod(parent.stat().st_mode | 0o11)
+    for name in ("cli", "agent"):
+        (directory / name).mkdir()
+    shutil.copy(CLI, directory / "cli")
+    shutil.copy(AGENT, directory / "agent")
+    shutil.copy(BUSY, directory)
+    return directory
+
+
+def as_nobody(**more):
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": [], **more}
+
+
+@needs_root
+def test_permissions_are_told_apart(public):
+    cli = public / "cli" / "asynctrace"
+    with waiting([public / "busy", "wait", "1"]) as pid:
+        assert_refused(attach(pid, cli=cli, **as_nobody()), "it belongs to another user (uid 0)", "or as root")
+    undumpable = "import ctypes, sys; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); print('READY', flush=True); sys.stdin.read()"
+    with waiting([sys.executable, "-c", undumpable], **as_nobody()) as pid:
+        assert_refused(attach(pid, cli=cli, **as_nobody()), "it has protected itself", "as root")
+    yama = pathlib.Path("/proc/sys/kernel/yama/ptrace_scope")
+    scope = yama.read_text().strip() if yama.exists() else "0"
+    with waiting([public / "busy", "wait", "1"], **as_nobody()) as pid:
+        result = attach(pid, cli=cli, env={**os.environ, "ASYNCTRACE_DIR": ""}, **as_nobody())
+        if scope == "0":
+            assert result.returncode == 0, result.stderr
+        else:
+            assert_refused(result, f"ptrace_scope is {scope}", "asynctrace as root")
+
+
+@needs_root
+def test_another_mount_namespace(public, tmp_path):
+    """Where the library is not to be seen it says what to do; and that works."""
+    hide = f'mount -t tmpfs none "{public}/agent" && exec "$@"'
+    with waiting(["unshare", "--mount", "sh", "-ec", hide, "sh", BUSY, "wait", "1"]) as pid:
+        cli, env = public / "cli" / "asynctrace", {**os.environ, "ASYNCTRACE_DIR": str(tmp_path)}
+        tmp_path.chmod(0o700)
+        refused = attach(pid, cli=cli, env=env)
+        assert_refused(refused, "it lives in another mount namespace, and does not see", "mkdir -p")
+        remedy = refused.stderr.splitlines()[1].split("put the library there: ")[1]
+        subprocess.run(["sh", "-ec", remedy], check=True)
+        found = attach(pid, cli=cli, env=env)
+        assert found.returncode == 0, found.stderr
