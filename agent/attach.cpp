@@ -139,6 +139,8 @@ AttachStatus detach() {
 
 using namespace asynctrace;
 
+uint32_t asynctrace_attach_ready = 0;
+
 void asynctrace_attach(AttachCall* call) {
   const agent::ErrnoKeeper errno_keeper;
   call->status = agent::attach(*call);

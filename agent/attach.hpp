@@ -6,6 +6,8 @@
 #include "common/attach_call.hpp"
 
 extern "C" {
+__attribute__((visibility("default"))) extern uint32_t asynctrace_attach_ready;  // see attach_call.hpp
+
 // Finds runtimes, makes the segment, patches slots; after a detach only the last.
 __attribute__((visibility("default"))) void asynctrace_attach(asynctrace::AttachCall* call);
 

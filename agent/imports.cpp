@@ -68,7 +68,6 @@ void start_imports() {
         g_count == std::size(g_exported))
       continue;
     const char* name = names + symbol.st_name;
-    // Our own entry points stand before nothing.
     if (void* real = real_dlsym()(g_real_scope, name); real != nullptr)
       g_exported[g_count++] = {name, reinterpret_cast<void*>(self->bias + symbol.st_value), real};
   }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/attach.hpp"
 #include "agent/capture/capture.hpp"
 #include "agent/capture/unwinder.hpp"
 #include "agent/clock.hpp"
@@ -50,13 +51,7 @@ bool may_follow() {
   return g_config.follow || g_config.run_pid == 0 || g_config.run_pid == static_cast<uint32_t>(getpid());
 }
 
-__attribute__((constructor)) void construct() {
-  const ErrnoKeeper errno_keeper;
-  g_config = read_config();
-  if (!comes_before_libc()) {
-    g_real_scope = RTLD_DEFAULT;
-    return;  // `asynctrace attach` calls asynctrace_attach() next
-  }
+void start_preloaded() {
   start_poll_loop();
   start_crash();
   if (!may_follow()) return;
@@ -68,6 +63,15 @@ __attribute__((constructor)) void construct() {
   if (!found) report_in(g_config, ReportStatus::kNoRuntime);
   else if (!start_tracing()) return;
   start_late_modules(found);
+}
+
+// What came late waits for asynctrace_attach().
+__attribute__((constructor)) void construct() {
+  const ErrnoKeeper errno_keeper;
+  g_config = read_config();
+  if (comes_before_libc()) start_preloaded();
+  else g_real_scope = RTLD_DEFAULT;
+  std::atomic_ref<uint32_t>(asynctrace_attach_ready).store(1, std::memory_order_release);
 }
 
 __attribute__((destructor)) void destruct() {

@@ -10,6 +10,7 @@
 #include "agent/init.hpp"
 #include "agent/interpose.hpp"
 #include "agent/live.hpp"
+#include "agent/loader_lock.hpp"
 #include "agent/modules.hpp"
 #include "agent/native/hook_variables.hpp"
 #include "agent/platform.hpp"
@@ -56,17 +57,21 @@ void come(LoadedModule& module) {
   if (came_late()) redirect(module);
 }
 
-void look(bool may_load) {
+// As a callback of dl_iterate_phdr(): meanwhile the loader takes no module away.
+int look_at_all(dl_phdr_info*, size_t, void*) {
   refresh();
   // The same library, closed and opened again since the last look.
   for (LoadedModule& module : modules())
     if (module.late && !module.unloaded.load(std::memory_order_relaxed) && !has_our_thunks(module))
       gone(module), come(module);
-  if (is_tracing() && tracing()) {
-    patch_program();
-  } else if (g_runtime_has_come && may_load) {
+  if (is_tracing() && tracing()) patch_program();
+  return 1;
+}
+
+void look(bool may_load) {
+  dl_iterate_phdr(look_at_all, nullptr);
+  if (!is_tracing() && g_runtime_has_come && may_load)
     g_stage.store(start_tracing() ? Stage::kTracing : Stage::kFailed, std::memory_order_release);
-  }
 }
 
 // Whether the loader's lock may be in the hands of a thread that a fork left behind.
@@ -95,10 +100,13 @@ struct Act {
   void* data;
 };
 
-// As a callback of dl_iterate_phdr(): meanwhile the loader neither adds a module nor takes one away.
-int run(dl_phdr_info*, size_t, void* act) {
+void act_alone(void* act) {
   const Act& todo = *static_cast<const Act*>(act);
-  return todo.function(todo.data), 1;
+  todo.function(todo.data);
+  // Whoever has asked for a look meanwhile has gone on without.
+  uint32_t wanted = 1;
+  while (!g_looks_wanted.compare_exchange_strong(wanted, 0, std::memory_order_acq_rel))
+    if (!g_detached.load(std::memory_order_relaxed)) look(false);
 }
 
 struct Real {
@@ -116,6 +124,7 @@ void start_late_modules(bool is_tracing) {
   real(g_real.pthread_create, "pthread_create");
   real(g_real.epoll_create, "epoll_create");
   real(g_real.epoll_create1, "epoll_create1");
+  if (came_late()) g_has_threads.store(true, std::memory_order_relaxed);  // nobody has counted them
   g_stage.store(is_tracing ? Stage::kTracing : Stage::kNothingFound, std::memory_order_release);
 }
 
@@ -138,10 +147,7 @@ bool alone_with_modules(void (*function)(void* data), void* data) {
   if (lock_is_lost() || !g_looks_wanted.compare_exchange_strong(wanted, 1, std::memory_order_acq_rel))
     return false;
   Act act{function, data};
-  dl_iterate_phdr(run, &act);
-  wanted = 1;
-  while (!g_looks_wanted.compare_exchange_strong(wanted, 0, std::memory_order_acq_rel))
-    if (!g_detached.load(std::memory_order_relaxed)) look(false);
+  with_loader_lock(act_alone, &act);
   return true;
 }
 

@@ -10,6 +10,9 @@ namespace asynctrace {
 
 inline constexpr const char* kAttachFunction = "asynctrace_attach";
 inline constexpr const char* kDetachFunction = "asynctrace_detach";
+// A number of 32 bits, 0 until the library is loaded and its constructor has run: before that nothing in it
+// may be called.
+inline constexpr const char* kAttachReady = "asynctrace_attach_ready";
 
 enum class AttachStatus : uint32_t {
   kNotRun = 0,      // nobody has answered

@@ -5,6 +5,7 @@
 #include <climits>
 #include <cstring>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -39,7 +40,7 @@ struct Entrance {
   Places places() const { return {files, *libc, files.library("ld-linux-x86-64.so.2"), sigreturn}; }
 };
 
-Result<Entrance> look_for_entrance(const PinnedProcess& process, const char* function) {
+Result<Entrance> look_for_entrance(const PinnedProcess& process, const char* function, Deadline deadline) {
   auto files = LoadedFiles::read(process.pid());
   if (!files) return tl::unexpected(of_process(process, "it has ended"));
   const Mapping* libc = files->library("libc.so.6");
@@ -50,15 +51,19 @@ Result<Entrance> look_for_entrance(const PinnedProcess& process, const char* fun
   if (!load || !sigreturn)
     return tl::unexpected(of_process(process, fmt::format("{} has no dlopen", libc->path),
                                      "asynctrace needs the GNU C library 2.34 or newer there"));
-  const Mapping* agent = files->library(segment::kAgentLibrary);
-  const auto there = agent != nullptr ? files->function(*agent, function) : std::nullopt;
-  if (agent != nullptr && !there)
-    return tl::unexpected(of_process(process,
-                                     fmt::format("another version of the agent is in it, {}", agent->path),
-                                     "use the asynctrace that belongs to it"));
-  Entrance entrance{std::move(*files), nullptr, *sigreturn, *load, there};
+  Entrance entrance{std::move(*files), nullptr, *sigreturn, *load, std::nullopt};
   entrance.libc = entrance.files.library("libc.so.6");
-  return entrance;
+  const Mapping* agent = entrance.files.library(segment::kAgentLibrary);
+  if (agent == nullptr) return entrance;
+  if (entrance.files.number(*agent, kAttachReady).value_or(0) != 0)
+    entrance.function = entrance.files.function(*agent, function);
+  if (entrance.function) return entrance;
+  // Another attach, whose asynctrace may have been killed, is at it.
+  if (Clock::now() > deadline)
+    return tl::unexpected(of_process(process, fmt::format("it does not finish loading {}", agent->path),
+                                     "try again; was another version of the agent there before?"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return look_for_entrance(process, function, deadline);
 }
 
 // Whether it is there then, only a look at the process tells.
@@ -120,7 +125,8 @@ constexpr const char* kLoaderRemedy =
 std::optional<uint64_t> find_loaded(const PinnedProcess& process) {
   const auto files = LoadedFiles::read(process.pid());
   const Mapping* agent = files ? files->library(segment::kAgentLibrary) : nullptr;
-  return agent != nullptr ? files->function(*agent, kAttachFunction) : std::nullopt;
+  const bool ready = agent != nullptr && files->number(*agent, kAttachReady).value_or(0) != 0;
+  return ready ? files->function(*agent, kAttachFunction) : std::nullopt;
 }
 
 // In a thread of the process that was asked for, and of no other: loads the library, where `library` names
@@ -162,7 +168,7 @@ Result<Attached> attach_process(const PinnedProcess& process, const AttachSettin
   if (!library) return tl::unexpected(library.error());
   const auto call = request(settings);
   if (!call) return tl::unexpected(call.error());
-  auto entrance = look_for_entrance(process, kAttachFunction);
+  auto entrance = look_for_entrance(process, kAttachFunction, deadline);
   if (!entrance) return tl::unexpected(entrance.error());
   return act(process, *entrance, *library, *call, deadline);
 }
@@ -170,7 +176,7 @@ Result<Attached> attach_process(const PinnedProcess& process, const AttachSettin
 Result<Attached> detach_process(const PinnedProcess& process, const AttachSettings& settings) {
   const Deadline deadline = Clock::now() + settings.patience;
   if (auto checked = check_process(process, settings.force); !checked) return tl::unexpected(checked.error());
-  auto entrance = look_for_entrance(process, kDetachFunction);
+  auto entrance = look_for_entrance(process, kDetachFunction, deadline);
   if (!entrance) return tl::unexpected(entrance.error());
   if (!entrance->function) return tl::unexpected(not_traced(process));
   return act(process, *entrance, {}, {}, deadline);

@@ -1,6 +1,7 @@
 #include "cli/attach/held_thread.hpp"
 
 #include <elf.h>
+#include <linux/rseq.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -114,6 +115,18 @@ Result<void> HeldThread::read_state() {
     return fail(why_not_permitted(tid_, errno));
   state_.extended.resize(extended.iov_len);
   return {};
+}
+
+bool HeldThread::is_in_restartable_sequence() const {
+  __ptrace_rseq_configuration area{};
+  if (::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid_, sizeof area, &area) <= 0 || area.rseq_abi_pointer == 0)
+    return false;
+  uint64_t descriptor = 0;
+  rseq_cs sequence{};
+  const uint64_t at = area.rseq_abi_pointer + offsetof(rseq, rseq_cs);
+  return read_memory(pid_, at, std::as_writable_bytes(std::span(&descriptor, 1))) && descriptor != 0 &&
+         read_memory(pid_, descriptor, std::as_writable_bytes(std::span(&sequence, 1))) &&
+         state_.registers.rip - sequence.start_ip < sequence.post_commit_offset;
 }
 
 bool HeldThread::set_registers(const user_regs_struct& registers) {

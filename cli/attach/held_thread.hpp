@@ -30,6 +30,9 @@ class HeldThread {
   pid_t tid() const { return tid_; }
   const user_regs_struct& registers() const { return state_.registers; }
   std::chrono::steady_clock::time_point since() const { return since_; }
+  // Between the first and the last instruction of what the kernel would begin anew if it took the processor
+  // from the thread (rseq(2)): to go elsewhere and come back would hide that from the program.
+  bool is_in_restartable_sequence() const;
 
   // function(data, flags), with all signals blocked; `data`, at most kMaxCallData bytes, is given as an
   // address and read back afterwards. `sigreturn`: where libc has that code. An error leaves the thread to go

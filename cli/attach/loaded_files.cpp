@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <functional>
 #include <memory>
 
@@ -17,38 +17,8 @@
 namespace asynctrace {
 namespace {
 
-std::string_view next_word(std::string_view& text) {
-  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  const std::string_view word = text.substr(0, text.find(' '));
-  text.remove_prefix(word.size());
-  return word;
-}
-
-bool parse(std::string_view text, int base, uint64_t& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
-std::optional<Mapping> parse_line(std::string_view line) {
-  Mapping mapping;
-  const std::string_view range = next_word(line);
-  const std::string_view rights = next_word(line);
-  const size_t dash = range.find('-');
-  if (dash == std::string_view::npos || rights.size() < 4 ||
-      !parse(range.substr(0, dash), 16, mapping.start) || !parse(range.substr(dash + 1), 16, mapping.end) ||
-      !parse(next_word(line), 16, mapping.offset))
-    return std::nullopt;
-  next_word(line);  // device
-  if (!parse(next_word(line), 10, mapping.inode)) return std::nullopt;
-  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-  mapping.readable = rights[0] == 'r';
-  mapping.executable = rights[2] == 'x';
-  mapping.path = line;
-  return mapping;
-}
-
-// Calls `visit(name, address in the file, size)` for each function that the file exports.
-void for_each_function(int fd, const std::function<void(const char*, uint64_t, uint64_t)>& visit) {
+// Calls `visit(name, address in the file, size)` for each function or object that the file exports.
+void for_each_symbol(int fd, const std::function<void(const char*, uint64_t, uint64_t)>& visit) {
   elf_version(EV_CURRENT);
   const std::unique_ptr<Elf, int (*)(Elf*)> elf(elf_begin(fd, ELF_C_READ, nullptr), elf_end);
   if (!elf || elf_kind(elf.get()) != ELF_K_ELF) return;
@@ -60,7 +30,8 @@ void for_each_function(int fd, const std::function<void(const char*, uint64_t, u
       GElf_Sym symbol;
       if (gelf_getsym(data, i, &symbol) == nullptr) break;
       const char* name = elf_strptr(elf.get(), header.sh_link, symbol.st_name);
-      if (name != nullptr && symbol.st_shndx != SHN_UNDEF && GELF_ST_TYPE(symbol.st_info) == STT_FUNC)
+      const auto type = GELF_ST_TYPE(symbol.st_info);
+      if (name != nullptr && symbol.st_shndx != SHN_UNDEF && (type == STT_FUNC || type == STT_OBJECT))
         visit(name, symbol.st_value, symbol.st_size);
     }
   }
@@ -81,16 +52,6 @@ std::optional<uint64_t> bias_of(int fd, const Mapping& first) {
 }
 
 }  // namespace
-
-std::vector<Mapping> parse_mappings(std::string_view maps) {
-  std::vector<Mapping> mappings;
-  while (!maps.empty()) {
-    const std::string_view line = maps.substr(0, maps.find('\n'));
-    maps.remove_prefix(std::min(line.size() + 1, maps.size()));
-    if (auto mapping = parse_line(line)) mappings.push_back(std::move(*mapping));
-  }
-  return mappings;
-}
 
 std::optional<LoadedFiles> LoadedFiles::read(pid_t pid) {
   const auto text = read_file(fmt::format("/proc/{}/maps", pid));
@@ -139,26 +100,50 @@ int LoadedFiles::open(const Mapping& file) const {
   return fd;
 }
 
-std::optional<uint64_t> LoadedFiles::function(const Mapping& file, const std::string& name) const {
-  const FileDescriptor fd(open(file));
-  const auto bias = fd ? bias_of(fd.get(), file) : std::nullopt;
+std::optional<uint64_t> LoadedFiles::address_of(int fd, const Mapping& file, const std::string& name) const {
+  const auto bias = bias_of(fd, file);
   std::optional<uint64_t> found;
   if (bias)
-    for_each_function(fd.get(), [&](const char* symbol, uint64_t address, uint64_t) {
+    for_each_symbol(fd, [&](const char* symbol, uint64_t address, uint64_t) {
       if (name == symbol) found = *bias + address;
     });
   return found;
 }
 
-std::string LoadedFiles::function_at(uint64_t address) const {
+std::optional<uint64_t> LoadedFiles::function(const Mapping& file, const std::string& name) const {
+  const FileDescriptor fd(open(file));
+  const auto found = fd ? address_of(fd.get(), file, name) : std::nullopt;
+  return found && has_code_of_file(fd.get(), *found) ? found : std::nullopt;
+}
+
+std::optional<uint32_t> LoadedFiles::number(const Mapping& file, const std::string& name) const {
+  const FileDescriptor fd(open(file));
+  const auto found = fd ? address_of(fd.get(), file, name) : std::nullopt;
+  uint32_t value = 0;
+  if (!found || !read_memory(pid_, *found, std::as_writable_bytes(std::span(&value, 1)))) return std::nullopt;
+  return value;
+}
+
+// A file may be mapped by someone who only reads it.
+bool LoadedFiles::has_code_of_file(int fd, uint64_t address) const {
+  const Mapping* mapping = mapping_of(address);
+  std::array<std::byte, 32> in_memory{}, in_file{};
+  return mapping != nullptr && mapping->executable && read_memory(pid_, address, in_memory) &&
+         ::pread(fd, in_file.data(), in_file.size(),
+                 static_cast<off_t>(mapping->offset + (address - mapping->start))) ==
+             ssize_t{in_file.size()} &&
+         in_memory == in_file;
+}
+
+std::vector<std::string> LoadedFiles::names_at(uint64_t address) const {
   const Mapping* file = file_of(address);
   if (file == nullptr) return {};
   const FileDescriptor fd(open(*file));
   const auto bias = fd ? bias_of(fd.get(), *file) : std::nullopt;
-  std::string found;
+  std::vector<std::string> found;
   if (bias)
-    for_each_function(fd.get(), [&](const char* symbol, uint64_t start, uint64_t size) {
-      if (address - *bias - start < size) found = symbol;
+    for_each_symbol(fd.get(), [&](const char* symbol, uint64_t start, uint64_t size) {
+      if (address - *bias - start < size) found.emplace_back(symbol);
     });
   return found;
 }

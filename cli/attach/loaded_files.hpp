@@ -11,20 +11,9 @@
 
 #include <sys/types.h>
 
+#include "cli/process/mappings.hpp"
+
 namespace asynctrace {
-
-struct Mapping {
-  uint64_t start = 0;
-  uint64_t end = 0;
-  uint64_t offset = 0;  // in the file
-  uint64_t inode = 0;   // 0: no file
-  bool readable = false, executable = false;
-  std::string path;  // as the process sees it; "[stack]" and the like; "": none
-  bool contains(uint64_t address) const { return address >= start && address < end; }
-};
-
-// The text of /proc/PID/maps; lines that cannot be understood are left out.
-std::vector<Mapping> parse_mappings(std::string_view maps);
 
 class LoadedFiles {
  public:
@@ -38,10 +27,13 @@ class LoadedFiles {
   const Mapping* library(std::string_view name) const;
   // Whether an address lies in a file, known by one of its mappings.
   bool is_in(const Mapping& file, uint64_t address) const;
-  // Run-time address of a function that the file exports; nothing where it does not, or cannot be read.
+  // Run-time address of a function that the file exports; nothing where it does not, cannot be read, or where
+  // its code is not what is there in memory.
   std::optional<uint64_t> function(const Mapping& file, const std::string& name) const;
-  // Name of the exported function around an address; "": unknown.
-  std::string function_at(uint64_t address) const;
+  // What the process has in a number of 32 bits that the file exports.
+  std::optional<uint32_t> number(const Mapping& file, const std::string& name) const;
+  // The names of the exported function around an address; none: unknown.
+  std::vector<std::string> names_at(uint64_t address) const;
   // The first place of these bytes in the file's code, as it is in memory.
   std::optional<uint64_t> find_code(const Mapping& file, std::string_view bytes) const;
 
@@ -49,6 +41,8 @@ class LoadedFiles {
 
  private:
   LoadedFiles(pid_t pid, std::vector<Mapping> mappings) : pid_(pid), mappings_(std::move(mappings)) {}
+  std::optional<uint64_t> address_of(int fd, const Mapping& file, const std::string& name) const;
+  bool has_code_of_file(int fd, uint64_t address) const;
   // A descriptor of the mapped file, -1: it is not to be had.
   int open(const Mapping& file) const;
 

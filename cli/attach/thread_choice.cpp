@@ -100,9 +100,12 @@ bool is_same(pid_t pid, const ThreadImage& before, const user_regs_struct& regis
 // coroutine, anything may lie.
 std::string unfit_room(pid_t pid, const user_regs_struct& registers, const LoadedFiles& files) {
   const Mapping* stack = files.mapping_of(registers.rsp);
+  const Mapping* below = stack != nullptr ? files.mapping_of(stack->start - 1) : nullptr;
   const bool is_main = stack != nullptr && stack->path == "[stack]";
-  if (stack == nullptr || !(is_main || stack->contains(registers.fs_base)))
-    return "it runs on a stack of the program's own making";
+  // glibc keeps a thread's descriptor at the top of its stack, and a guard below.
+  const bool is_its_own = stack != nullptr && stack->contains(registers.fs_base) && below != nullptr &&
+                          !below->readable && !below->writable;
+  if (!is_main && !is_its_own) return "it runs on a stack of the program's own making";
   const uint64_t used = stack->end - registers.rsp;
   uint64_t room = registers.rsp - stack->start;
   if (is_main) {
@@ -159,6 +162,7 @@ Result<HeldThread> hold(pid_t pid, const Candidate& thread, const Places& places
   if (!held) return held;
   const user_regs_struct& registers = held->registers();
   if (const std::string why = unfit_room(pid, registers, places.files); !why.empty()) return unfit(why);
+  if (held->is_in_restartable_sequence()) return unfit("it is in a restartable sequence");
   if (before && is_same(pid, *before, registers)) return held;
   // Short of a walk, for a thread that allocates all the time has to be caught between two calls.
   if (interrupted_call(registers) < 0 && places.files.is_in(places.libc, registers.rip))
@@ -181,7 +185,9 @@ std::string unfit_stack(const std::vector<uint64_t>& pcs, const Places& places, 
     if (pc - places.sigreturn < kLengthOfSigreturn) return "it is in a signal handler";
   }
   // The outermost function is one of libc, or the program's _start below one.
-  const bool complete = pcs.size() >= 2 && (in_libc(pcs.back()) || in_libc(pcs[pcs.size() - 2]));
+  const size_t count = pcs.size();
+  const bool complete = count >= 2 && (in_libc(pcs.back()) ||
+                                       (count > 3 && in_libc(pcs[count - 2]) && in_libc(pcs[count - 3])));
   if (!complete) return "its stack cannot be walked to its end";
   if (!waits) {
     if (in_libc(pcs.front())) return kInLibc;
@@ -195,17 +201,14 @@ std::string unfit_stack(const std::vector<uint64_t>& pcs, const Places& places, 
   // The function of libc that it called, where it called one, must be one to wait in.
   const auto outside = std::find_if_not(pcs.begin(), pcs.end(), in_libc);
   if (outside == pcs.begin()) return "";
-  const std::string called = places.files.function_at(*(outside - 1) - 1);
-  constexpr std::string_view kAllocator[] = {"malloc",        "calloc",
-                                             "realloc",       "free",
-                                             "memalign",      "valloc",
-                                             "pvalloc",       "cfree",
-                                             "aligned_alloc", "posix_memalign",
-                                             "fork",          "malloc_trim",
-                                             "malloc_info",   "pthread_mutex_lock"};
-  const bool allocates =
-      std::find(std::begin(kAllocator), std::end(kAllocator), called) != std::end(kAllocator);
-  return called.empty() || allocates ? "it may be in the allocator" : "";
+  const std::vector<std::string> called = places.files.names_at(*(outside - 1) - 1);
+  constexpr std::string_view kLocks[] = {
+      "malloc",  "calloc",      "realloc",        "free",        "memalign", "aligned_alloc",     "valloc",
+      "pvalloc", "malloc_trim", "posix_memalign", "malloc_info", "fork",     "pthread_mutex_lock"};
+  const bool waits_for_lock = std::any_of(called.begin(), called.end(), [&](const std::string& name) {
+    return std::find(std::begin(kLocks), std::end(kLocks), name) != std::end(kLocks);
+  });
+  return called.empty() || waits_for_lock ? "it waits for a lock, perhaps in the allocator" : "";
 }
 
 Result<HeldThread> hold_fit_thread(pid_t pid, const Places& places, Deadline deadline) {

@@ -99,4 +99,14 @@ Result<OwnedReport> read_census_report(const TracedProcess& process, const Readi
   return result;
 }
 
+void add_unseen_tasks(const TracedProcess& process, ProcessReport& result) {
+  Snapshot& snapshot = result.snapshot;
+  if (!snapshot.attached_ns || process.life != Life::kRunning) return;
+  const auto image = open_process_image(process.pid);
+  if (!image) return;
+  const CensusScope scope = add_tasks_in_memory(*image, snapshot, *result.symbols);
+  snapshot.unknown_layouts = scope.unknown_layouts;
+  if (scope.tables > 0) snapshot.source = DumpSource::kBoth;
+}
+
 }  // namespace asynctrace

@@ -10,4 +10,8 @@ namespace asynctrace {
 Result<OwnedReport> read_census_report(const TracedProcess& process, const ReadingOptions& options,
                                        std::string reason);
 
+// For a process that the agent came to late: adds the tasks that it has not seen polled yet. Without the
+// right to read the memory of the process nothing is added.
+void add_unseen_tasks(const TracedProcess& process, ProcessReport& result);
+
 }  // namespace asynctrace

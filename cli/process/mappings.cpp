@@ -14,9 +14,9 @@ std::string_view next_word(std::string_view& text) {
   return word;
 }
 
-std::optional<uint64_t> hex_number(std::string_view text) {
+std::optional<uint64_t> number(std::string_view text, int base) {
   uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
@@ -25,15 +25,17 @@ std::optional<Mapping> parse_line(std::string_view line) {
   const std::string_view range = next_word(line), rights = next_word(line);
   const size_t dash = range.find('-');
   if (dash == std::string_view::npos || rights.size() != 4) return std::nullopt;
-  const auto start = hex_number(range.substr(0, dash)), end = hex_number(range.substr(dash + 1));
-  const auto offset = hex_number(next_word(line));
+  const auto start = number(range.substr(0, dash), 16), end = number(range.substr(dash + 1), 16);
+  const auto offset = number(next_word(line), 16);
   if (!start || !end || !offset || *start >= *end) return std::nullopt;
-  for (int skipped = 0; skipped < 2; skipped++) next_word(line);
+  next_word(line);  // device
+  const auto inode = number(next_word(line), 10);
   line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
   return Mapping{*start,           *end,
                  *offset,          rights[0] == 'r',
                  rights[1] == 'w', rights[2] == 'x',
-                 rights[3] == 's', unescape_newlines(line)};
+                 rights[3] == 's', unescape_newlines(line),
+                 inode.value_or(0)};
 }
 
 }  // namespace

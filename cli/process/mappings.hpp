@@ -16,7 +16,9 @@ struct Mapping {
   bool writable = false;
   bool executable = false;
   bool shared = false;
-  std::string path;  // "[heap]" and the like as the kernel writes them, "" for none
+  std::string path;    // "[heap]" and the like as the kernel writes them, "" for none
+  uint64_t inode = 0;  // of a file
+  bool contains(uint64_t address) const { return address >= start && address < end; }
 };
 
 // The text of /proc/PID/maps; by address. Lines that make no sense are left out.

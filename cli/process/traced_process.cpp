@@ -34,9 +34,10 @@ std::optional<std::string> open_path(pid_t pid, const SharedMapping& mapping) {
   return std::nullopt;
 }
 
-Result<TracedProcess> find_in_maps(pid_t pid, const std::string& maps) {
+// What the process's own segment says, whether it is being traced or was until a detach. `unopened`: name of
+// one that cannot be opened.
+std::optional<TracedProcess> own_segment(pid_t pid, const std::string& maps, std::string& unopened) {
   std::vector<uint32_t> own_pids = namespaced_pids(pid);
-  std::string unopened;
   for (const SharedMapping& mapping : parse_shared_mappings(maps)) {
     auto path = open_path(pid, mapping);
     if (!path) {
@@ -45,16 +46,20 @@ Result<TracedProcess> find_in_maps(pid_t pid, const std::string& maps) {
     }
     auto summary = read_summary(*path);
     // A forked child still maps its parent's segment.
-    const bool is_its_own =
-        summary && std::find(own_pids.begin(), own_pids.end(), summary->pid) != own_pids.end();
-    if (is_its_own && summary->detached)
-      return fail(fmt::format("process {} was traced until `asynctrace detach`", pid),
-                  fmt::format("asynctrace attach {}; asynctrace dump {} shows what it was waiting for then",
-                              pid, mapping.path));
-    if (is_its_own) {
+    if (summary && std::find(own_pids.begin(), own_pids.end(), summary->pid) != own_pids.end()) {
       return TracedProcess{pid, Life::kRunning, *path, mapping.path, std::move(*summary)};
     }
   }
+  return std::nullopt;
+}
+
+Result<TracedProcess> find_in_maps(pid_t pid, const std::string& maps) {
+  std::string unopened;
+  auto own = own_segment(pid, maps, unopened);
+  if (own && !own->summary.detached) return std::move(*own);
+  if (own)
+    return fail(fmt::format("process {} was traced until `asynctrace detach`", pid),
+                fmt::format("asynctrace attach {}", pid));
   if (!unopened.empty()) {
     return fail(fmt::format("process {}: its segment {} cannot be opened", pid, unopened),
                 "run this as root: the file was deleted or lies in another mount namespace");
@@ -100,7 +105,11 @@ Result<TracedProcess> find_traced(pid_t pid) {
       return std::move(process);
   }
   const auto maps = read_file(fmt::format("/proc/{}/maps", pid));
-  if (!maps || maps->empty() || maps->find(kAgentFile) != maps->npos) return live;
+  if (!maps || maps->empty()) return live;
+  std::string unopened;
+  const auto own = own_segment(pid, *maps, unopened);
+  const bool is_detached = own && own->summary.detached;
+  if (maps->find(kAgentFile) != maps->npos && !is_detached) return live;
   TracedProcess untraced{pid, Life::kUntraced, "", "", {}};
   untraced.summary.pid = static_cast<uint32_t>(pid);
   return untraced;

@@ -165,10 +165,13 @@ void add_diagnostics(Report& report) {
                                   "what it saw until then is shown; restart the program to trace it again"});
   }
   if (snapshot.attached_ns) {
+    const bool in_memory = snapshot.source == DumpSource::kBoth;
     report.diagnostics.push_back(
         {"attached",
-         fmt::format("attached {} ago: tasks that have not been polled since are not listed",
-                     format_duration(*snapshot.attached_ns)),
+         fmt::format(
+             "attached {} ago: tasks that have not been polled since {}",
+             format_duration(*snapshot.attached_ns),
+             in_memory ? "are read from memory, their times and polls are not known" : "are not listed"),
          "asynctrace run sees tasks from their first poll on"});
   }
   if (snapshot.process.state == ProcessState::kExeced) {

@@ -7,6 +7,7 @@ import pathlib
 import platform
 import sys
 
+from attach import attach
 from measure import Bench
 from capture import capture, threads
 from dump import dump
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "start": start,
     "build": build,
     "symbols": symbols,
+    "attach": attach,
 }
 LINE = "{:<46}{:>12}{:>12}{:>14}  {:<22}{}"
 
