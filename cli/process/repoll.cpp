@@ -24,6 +24,7 @@ using segment::RepollRuntime;
 
 constexpr auto kTurn = 400ms;  // workers give each other 250 ms
 constexpr auto kAnswer = 10s;
+constexpr auto kOthers = 15s;
 constexpr auto kLook = 1ms;
 
 constexpr size_t kRequest = offsetof(segment::Header, repoll) + offsetof(segment::Repoll, request);
@@ -40,6 +41,17 @@ bool is_segment_of(const FileDescriptor& file, const SegmentSummary& summary) {
          std::memcmp(header.magic, segment::kMagic, sizeof(segment::kMagic)) == 0 &&
          header.version == segment::kVersion && header.pid == summary.pid &&
          header.start_time == summary.start_time;
+}
+
+// The answer to one dump goes with the request of the next. The lock may be held by anyone who can open the
+// file, so that it is not waited for without end.
+bool lock(const FileDescriptor& file) {
+  const auto end = std::chrono::steady_clock::now() + kOthers;
+  while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(kLook);
+  }
+  return true;
 }
 
 std::vector<RepollRuntime> able(const SegmentReader& reader) {
@@ -84,9 +96,12 @@ Result<RepollRequest> RepollRequest::ask(const TracedProcess& process) {
   FileDescriptor file(::open(process.open_path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (file && !is_segment_of(file, process.summary))
     return fail(fmt::format("{}: has become another file", process.shown_path), "dump it again");
-  if (!file || ::flock(file.get(), LOCK_EX) != 0)
+  if (!file)
     return fail(fmt::format("{}: {}", process.shown_path, std::strerror(errno)),
                 "run this as the user of the process, or as root");
+  if (!lock(file))
+    return fail(fmt::format("process {}: another dump asks it to poll its tasks", process.pid),
+                "try again once that has ended, or leave --repoll out");
   RepollRequest request(std::move(file), reader.header().repoll.request + 1);
   if (!write_word(request.file_, kRequest, request.number_))
     return fail(fmt::format("{}: {}", process.shown_path, std::strerror(errno)), "dump it without --repoll");

@@ -12,7 +12,8 @@ namespace asynctrace {
 class RepollRequest {
  public:
   // Blocks until every runtime has answered, or has shown that it does not: 0.4 s where its loop does not
-  // turn, 10 s where it does and the polls do not end. An error where no runtime can answer.
+  // turn, 10 s where it does and the polls do not end; before, up to 15 s for others who ask. An error where
+  // no runtime can answer.
   static Result<RepollRequest> ask(const TracedProcess& process);
   RepollRequest(RepollRequest&&) = default;
   ~RepollRequest();

@@ -247,7 +247,8 @@ TEST(NativeWorkers, ABlockedWorkerStopsNeitherTheDumpNorTheOthers) {
   const Waker busy = runtime.spawn(go_round(rounds, over), "busy");
   // Parked for the one that is blocked the other would do nothing at all; a try may meet a busy machine.
   double best = 0;
-  for (int attempt = 0; attempt < 4 && best < 0.8; attempt++) {
+  auto fastest = Clock::duration::max();
+  for (int attempt = 0; attempt < 4 && (best < 0.8 || fastest >= 500ms); attempt++) {
     const long before = rounds;
     const auto start = Clock::now();
     const auto [traces, missing] = runtime.trace();
@@ -256,7 +257,7 @@ TEST(NativeWorkers, ABlockedWorkerStopsNeitherTheDumpNorTheOthers) {
     std::this_thread::sleep_for(taken);
     best = std::max(best, static_cast<double>(during) / static_cast<double>(rounds - before - during));
     EXPECT_GE(taken, 250ms);
-    EXPECT_LT(taken, 500ms);
+    fastest = std::min(fastest, taken);
     EXPECT_EQ(missing, 1u);
     std::map<std::string, TraceSource> sources;
     for (const auto& task : traces) sources[task.id] = task.source;
@@ -266,6 +267,7 @@ TEST(NativeWorkers, ABlockedWorkerStopsNeitherTheDumpNorTheOthers) {
     EXPECT_NE(sources["busy"], TraceSource::kPolled);
   }
   EXPECT_GE(best, 0.8);
+  EXPECT_LT(fastest, 500ms);
   EXPECT_EQ(runtime.deferred_wakes, 0u);
   let_go.set_value();
   over = true;

@@ -17,7 +17,8 @@ class Repoll {
   Repoll(const Repoll&) = delete;
   Repoll& operator=(const Repoll&) = delete;
 
-  // For the poll loop to watch: what wakes it when it sleeps. -1: there is no agent.
+  // For the poll loop to watch: what wakes it when it sleeps. -1: there is no agent, or no more such
+  // descriptor (inotify) to be had; a dump then waits for a turn of the loop.
   int fd() const { return repoll_.fd; }
 
   // Whether a dump waits for an answer. Any thread, between two polls.

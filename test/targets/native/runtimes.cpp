@@ -58,12 +58,6 @@ Task<> clerk() {
 Task<> quiet() {
   co_await at(g_quiet, Quiet());
 }
-Task<> block() {
-  fcntl(STDIN_FILENO, F_SETFL, 0);
-  char byte;
-  while (read(STDIN_FILENO, &byte, 1) > 0) continue;
-  co_return;
-}
 Task<> end_with_stdin(std::atomic<bool>& over) {
   for (;;) {
     const auto byte = co_await Read(STDIN_FILENO);
@@ -89,6 +83,12 @@ void ready() {
   std::fflush(stdout);
 }
 
+void wait_for_end_of_stdin() {
+  fcntl(STDIN_FILENO, F_SETFL, 0);
+  char byte;
+  while (read(STDIN_FILENO, &byte, 1) > 0) continue;
+}
+
 // Its first event gives the child a segment of its own.
 void fork_child() {
   int pipes[2];
@@ -98,8 +98,7 @@ void fork_child() {
     asynctrace_task_woken(nullptr);
     char byte = 'x';
     if (write(pipes[1], &byte, 1) != 1) _exit(1);
-    fcntl(STDIN_FILENO, F_SETFL, 0);
-    while (read(STDIN_FILENO, &byte, 1) > 0) continue;
+    wait_for_end_of_stdin();
     _exit(0);
   }
   char byte;
@@ -107,11 +106,12 @@ void fork_child() {
 }
 
 // Once all have come to where they stay.
-Task<> tell_when_ready(bool forks) {
+Task<> tell_when_ready(bool forks, bool blocks) {
   while (g_c == 0 || g_clerk == 0 || g_quiet == 0) co_await Sleep(1ms);
   co_await Sleep(5ms);
   if (forks) fork_child();
   ready();
+  if (blocks) wait_for_end_of_stdin();
 }
 
 }  // namespace shop
@@ -126,20 +126,15 @@ int main(int argc, char** argv) {
   if (forked || std::strcmp(argv[1], "single") == 0) {
     native::SingleThread runtime;
     spawn_all(runtime);
-    runtime.spawn(tell_when_ready(forked), "starter");
+    runtime.spawn(tell_when_ready(forked, blocked), "starter");
     runtime.spawn(end_with_stdin(over), "stdin");
     while (!over) runtime.turn(1h);
   } else {
     native::MultiThread runtime(2);
     spawn_all(runtime);
-    runtime.spawn(tell_when_ready(forked), "starter");
-    if (blocked) {
-      const native::Waker blocker = runtime.spawn(block(), "blocker");
-      while (!blocker->ended()) usleep(1000);
-    } else {
-      runtime.spawn(end_with_stdin(over), "stdin");
-      over.wait(false);
-    }
+    runtime.spawn(tell_when_ready(forked, blocked), "starter");
+    runtime.spawn(end_with_stdin(over), "stdin");
+    over.wait(false);
   }
   return 0;
 }
