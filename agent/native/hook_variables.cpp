@@ -40,6 +40,11 @@ void add(const LoadedModule& module, const Elf64_Sym& symbol) {
     g_variables[g_count++] = variable;
 }
 
+bool is_in(const LoadedModule& module, const Variable* variable) {
+  const auto address = reinterpret_cast<uint64_t>(variable);
+  return address >= module.start && address < module.end;
+}
+
 void look_in(const LoadedModule& module) {
   const ElfSymbols symbols(module);
   for (const ElfSymbols::Table& table : symbols.tables()) {
@@ -55,16 +60,14 @@ void look_in(const LoadedModule& module) {
 }  // namespace
 
 bool find_hook_variables(const LoadedModule& module) {
-  const size_t before = g_count;
   look_in(module);
-  return g_count != before;
+  return std::any_of(g_variables, g_variables + g_count,
+                     [&](const Variable* variable) { return is_in(module, variable); });
 }
 
 void forget_hook_variables(const LoadedModule& module) {
-  Variable** const end = std::remove_if(g_variables, g_variables + g_count, [&](Variable* variable) {
-    const auto address = reinterpret_cast<uint64_t>(variable);
-    return address >= module.start && address < module.end;
-  });
+  Variable** const end = std::remove_if(g_variables, g_variables + g_count,
+                                        [&](const Variable* variable) { return is_in(module, variable); });
   g_count = static_cast<size_t>(end - g_variables);
 }
 

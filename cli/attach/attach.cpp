@@ -32,15 +32,18 @@ Error not_traced(const PinnedProcess& process) {
 // What has to be known of a process before one of its threads is stopped.
 struct Entrance {
   LoadedFiles files;
-  const Mapping* libc;
   uint64_t sigreturn;
   uint64_t load;                     // dlopen
   std::optional<uint64_t> function;  // of the agent, where it is there already
 
-  Places places() const { return {files, *libc, files.library("ld-linux-x86-64.so.2"), sigreturn}; }
+  const Mapping* agent() const { return files.library(segment::kAgentLibrary); }
+  Places places() const {
+    return {files, *files.library("libc.so.6"), files.library("ld-linux-x86-64.so.2"), sigreturn};
+  }
 };
 
-Result<Entrance> look_for_entrance(const PinnedProcess& process, const char* function, Deadline deadline) {
+// With nothing in `function` where the agent is there but cannot be called.
+Result<Entrance> look_for_entrance(const PinnedProcess& process, const char* function) {
   auto files = LoadedFiles::read(process.pid());
   if (!files) return tl::unexpected(of_process(process, "it has ended"));
   const Mapping* libc = files->library("libc.so.6");
@@ -51,19 +54,24 @@ Result<Entrance> look_for_entrance(const PinnedProcess& process, const char* fun
   if (!load || !sigreturn)
     return tl::unexpected(of_process(process, fmt::format("{} has no dlopen", libc->path),
                                      "asynctrace needs the GNU C library 2.34 or newer there"));
-  Entrance entrance{std::move(*files), nullptr, *sigreturn, *load, std::nullopt};
-  entrance.libc = entrance.files.library("libc.so.6");
-  const Mapping* agent = entrance.files.library(segment::kAgentLibrary);
-  if (agent == nullptr) return entrance;
-  if (entrance.files.number(*agent, kAttachReady).value_or(0) != 0)
+  Entrance entrance{std::move(*files), *sigreturn, *load, std::nullopt};
+  const Mapping* agent = entrance.agent();
+  if (agent != nullptr && entrance.files.number(*agent, kAttachReady).value_or(0) != 0)
     entrance.function = entrance.files.function(*agent, function);
-  if (entrance.function) return entrance;
-  // Another attach, whose asynctrace may have been killed, is at it.
-  if (Clock::now() > deadline)
-    return tl::unexpected(of_process(process, fmt::format("it does not finish loading {}", agent->path),
-                                     "try again; was another version of the agent there before?"));
-  std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  return look_for_entrance(process, function, deadline);
+  return entrance;
+}
+
+// Another attach, whose asynctrace may have been killed, may be at loading the agent.
+Result<Entrance> find_entrance(const PinnedProcess& process, const char* function, Deadline deadline) {
+  for (;;) {
+    auto entrance = look_for_entrance(process, function);
+    if (!entrance || entrance->agent() == nullptr || entrance->function) return entrance;
+    if (Clock::now() > deadline)
+      return tl::unexpected(of_process(process,
+                                       fmt::format("it does not finish loading {}", entrance->agent()->path),
+                                       "try again; was another version of the agent there before?"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 // Whether it is there then, only a look at the process tells.
@@ -168,7 +176,7 @@ Result<Attached> attach_process(const PinnedProcess& process, const AttachSettin
   if (!library) return tl::unexpected(library.error());
   const auto call = request(settings);
   if (!call) return tl::unexpected(call.error());
-  auto entrance = look_for_entrance(process, kAttachFunction, deadline);
+  auto entrance = find_entrance(process, kAttachFunction, deadline);
   if (!entrance) return tl::unexpected(entrance.error());
   return act(process, *entrance, *library, *call, deadline);
 }
@@ -176,7 +184,7 @@ Result<Attached> attach_process(const PinnedProcess& process, const AttachSettin
 Result<Attached> detach_process(const PinnedProcess& process, const AttachSettings& settings) {
   const Deadline deadline = Clock::now() + settings.patience;
   if (auto checked = check_process(process, settings.force); !checked) return tl::unexpected(checked.error());
-  auto entrance = look_for_entrance(process, kDetachFunction, deadline);
+  auto entrance = find_entrance(process, kDetachFunction, deadline);
   if (!entrance) return tl::unexpected(entrance.error());
   if (!entrance->function) return tl::unexpected(not_traced(process));
   return act(process, *entrance, {}, {}, deadline);

@@ -1,13 +1,15 @@
 """The agent comes into programs that run already, and leaves them again."""
 
 import os
+import re
 import signal
+import subprocess
 import time
 from collections import Counter
 
 import pytest
 from attaching import busy, mapped, running
-from conftest import PATIENCE, confirmed_places, differences, program, tasks
+from conftest import PATIENCE, ROOT, confirmed_places, differences, program, tasks
 
 
 def places(lines):
@@ -114,6 +116,41 @@ def test_whatever_the_threads_do(tmp_path, how, quick):
                 target.attach()
                 target.detach()
             assert int(target.end()["TURNS"]) > 0
+
+
+def slots(pid):
+    """What stands in read-only data of the program and its libraries, and how all of their memory is protected."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        lines = [line.split() for line in maps if "/" in line]
+        lines = [line for line in lines if re.search(r"/(busy|libc\.so\.6)$", line[5])]
+        contents = []
+        for line in lines:
+            start, end = (int(word, 16) for word in line[0].split("-"))
+            memory.seek(start)
+            contents.append(hash(memory.read(end - start)) if line[1] == "r--p" else None)
+    return [line[:2] for line in lines], contents
+
+
+@pytest.mark.parametrize("flags", [
+    ["-Wl,-z,now", "-pie"], ["-Wl,-z,lazy", "-pie"], ["-Wl,-z,norelro,-z,lazy", "-no-pie", "-fno-pie"],
+    ["-fno-plt", "-Wl,-z,now", "-pie"], ["-Wl,--hash-style=sysv", "-Wl,-z,now", "-pie"], ["-Wl,-z,ibtplt", "-fcf-protection", "-pie"],
+], ids=lambda flags: " ".join(flags))
+def test_import_slots_however_they_are_bound(tmp_path, flags):
+    """The main thread is seen by its calls of poll() alone."""
+    path = tmp_path / "busy"
+    source = ROOT / "test" / "targets" / "native" / "busy.c"
+    subprocess.run(["gcc", "-O1", "-I", ROOT / "common" / "include", source, "-o", path, "-pthread", *flags], check=True)
+    with running([path, "malloc", 1], tmp_path) as target:
+        target.until("READY")
+        before = slots(target.pid)
+        target.attach()
+        deadline = time.monotonic() + PATIENCE
+        while target.pid not in [thread["tid"] for thread in target.dump()["threads"]]:
+            assert time.monotonic() < deadline, "its poll() does not go through the agent"
+        assert slots(target.pid)[1] != before[1] or not any("now" in flag for flag in flags)
+        target.detach()
+        assert slots(target.pid) == before, "contents and protection"
+        target.end()
 
 
 def test_rounds_under_load_leave_no_trace(tmp_path, quick):

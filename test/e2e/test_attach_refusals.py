@@ -145,6 +145,52 @@ def test_traced_by_another(tmp_path):
         assert run.returncode == 0
 
 
+EATER = "__attribute__((tls_model(\"initial-exec\"))) __thread char eaten[SIZE]; char *eat(void) { return eaten; }\n"
+EATING = """#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char **libraries) {
+  while (--count > 0) dlopen(*++libraries, RTLD_NOW);
+  puts("READY");
+  fflush(stdout);
+  return getchar() != EOF;
+}
+"""
+
+
+def test_no_room_for_thread_locals(tmp_path):
+    """What the agent keeps for each thread has to lie in the block that is made with the thread."""
+    need_ptrace()
+    libraries = []
+    for size in (1024, 512, 256, 128, 64, 32, 16, 8):
+        first, second = tmp_path / f"{size}.so", tmp_path / f"{size}_again.so"
+        compile_c(first, "-shared", "-fPIC", f"-DSIZE={size}", source=EATER)
+        shutil.copy(first, second)
+        libraries += [first, second]
+    with waiting([compile_c(tmp_path / "target", source=EATING), *libraries]) as pid:
+        result = attach(pid, env={**os.environ, "ASYNCTRACE_DIR": str(tmp_path)})
+        assert_refused(result, "its loader refused", "optional_static_tls")
+
+
+@needs_root
+def test_without_libunwind(tmp_path):
+    need_ptrace()
+    tmp_path.chmod(0o700)
+    hide = 'for f in $(ldconfig -p | sed -n "s/.*libunwind.so.8 .*=> //p"); do mount --bind /dev/null $f; done; exec "$@"'
+    with waiting(["unshare", "--mount", "sh", "-ec", hide, "sh", BUSY, "wait", "1"]) as pid:
+        result = attach(pid, env={**os.environ, "ASYNCTRACE_DIR": str(tmp_path)})
+        assert result.returncode == 1 and "libunwind.so.8 cannot be loaded: install libunwind8" in result.stderr
+    assert list(tmp_path.glob("*.atrace")) == []
+
+
+def test_no_place_for_the_segment(tmp_path):
+    need_ptrace()
+    with waiting([BUSY, "wait", "1"]) as pid:
+        result = attach(pid, env={**os.environ, "ASYNCTRACE_DIR": str(tmp_path / "missing" / "deep")})
+        assert result.returncode == 1 and "the agent cannot trace it: no segment file" in result.stderr
+        tmp_path.chmod(0o700)
+        assert attach(pid, env={**os.environ, "ASYNCTRACE_DIR": str(tmp_path)}).returncode == 0, "nothing had changed"
+
+
 FILTER = """
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
