@@ -1,6 +1,8 @@
 #include "agent/attach.hpp"
 
+#include <linux/futex.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/clock.hpp"
 #include "agent/crash.hpp"
@@ -120,7 +122,7 @@ AttachStatus attach(AttachCall& call) {
   return g_detached.load(std::memory_order_relaxed) ? attach_again() : AttachStatus::kAlready;
 }
 
-AttachStatus detach() {
+AttachStatus detach(AttachCall&) {
   if (is_in_hook()) return AttachStatus::kBusy;
   if (stage() != Stage::kTracing || g_detached.load(std::memory_order_relaxed) || !tracing())
     return AttachStatus::kNotTracing;
@@ -134,6 +136,23 @@ AttachStatus detach() {
   return alone_with_modules(undo, nullptr) ? AttachStatus::kDetached : AttachStatus::kBusy;
 }
 
+// An asynctrace that was killed leaves a call behind, which goes on while the next one begins another.
+void act_alone(AttachCall& call, AttachStatus (*act)(AttachCall& call)) {
+  static std::atomic<bool> at_work{false};
+  if (at_work.exchange(true, std::memory_order_acquire)) {
+    call.status = AttachStatus::kBusy;
+    return;
+  }
+  call.status = act(call);
+  at_work.store(false, std::memory_order_release);
+}
+
+void meet(AttachCall& call) {
+  constexpr timespec kLimit{0, 20'000'000};
+  std::atomic_ref<uint32_t>(call.done).store(1, std::memory_order_release);
+  syscall(SYS_futex, &call.go, FUTEX_WAIT, 0, &kLimit);
+}
+
 }  // namespace
 }  // namespace asynctrace::agent
 
@@ -143,10 +162,12 @@ uint32_t asynctrace_attach_ready = 0;
 
 void asynctrace_attach(AttachCall* call) {
   const agent::ErrnoKeeper errno_keeper;
-  call->status = agent::attach(*call);
+  agent::act_alone(*call, agent::attach);
+  agent::meet(*call);
 }
 
 void asynctrace_detach(AttachCall* call) {
   const agent::ErrnoKeeper errno_keeper;
-  call->status = agent::detach();
+  agent::act_alone(*call, agent::detach);
+  agent::meet(*call);
 }

@@ -107,7 +107,8 @@ Result<AttachCall> call_agent(HeldThread& thread, const Entrance& entrance, uint
   std::vector<std::byte> bytes(sizeof call);
   call.size = sizeof call;
   std::memcpy(bytes.data(), &call, sizeof call);
-  if (auto called = thread.call(entrance.sigreturn, function, bytes, 0, deadline); !called)
+  constexpr HeldThread::Meeting kMeeting{offsetof(AttachCall, done), offsetof(AttachCall, go)};
+  if (auto called = thread.call(entrance.sigreturn, function, bytes, 0, deadline, kMeeting); !called)
     return tl::unexpected(called.error());
   std::memcpy(&call, bytes.data(), sizeof call);
   call.reason[sizeof call.reason - 1] = '\0';

@@ -21,6 +21,7 @@ namespace {
 
 constexpr size_t kMaxExtendedState = 16 << 10;   // AMX has 11 KiB
 constexpr int kSystemCallStop = SIGTRAP | 0x80;  // PTRACE_O_TRACESYSGOOD
+constexpr auto kBetweenLooks = std::chrono::microseconds(50);
 constexpr auto kTimeToLetGo = std::chrono::seconds(1);
 
 bool is_event(int status) {
@@ -135,7 +136,7 @@ bool HeldThread::set_registers(const user_regs_struct& registers) {
 }
 
 Result<void> HeldThread::call(uint64_t sigreturn, uint64_t function, std::span<std::byte> data,
-                              uint64_t flags, Deadline deadline) {
+                              uint64_t flags, Deadline deadline, std::optional<Meeting> meeting) {
   CallFrame frame = make_call_frame(state_, sigreturn, function, flags);
   // The way back comes first, and is there already where it has been made for the call before.
   const bool written = (frame_ || write_memory(pid_, frame.start, frame.bytes)) &&
@@ -144,18 +145,36 @@ Result<void> HeldThread::call(uint64_t sigreturn, uint64_t function, std::span<s
   if (!written)
     return fail(fmt::format("the stack of thread {} cannot be written: {}", tid_, std::strerror(errno)));
   frame_ = std::move(frame);
-  return run_to_end(deadline).and_then([&]() -> Result<void> {
+  return run_to_end(deadline, meeting).and_then([&]() -> Result<void> {
     if (!read_memory(pid_, frame_->data, data)) return tl::unexpected(ended(tid_));
     return {};
   });
 }
 
-Result<void> HeldThread::run_to_end(Deadline deadline) {
+// Its next stop. Nothing: the deadline has passed.
+std::optional<int> HeldThread::wait_for_meeting(const Meeting& meeting, Deadline deadline) {
+  for (;;) {
+    const Deadline now = std::chrono::steady_clock::now();
+    const auto status = wait(std::min(deadline, now + kBetweenLooks));
+    if (status || now >= deadline) return status;
+    uint32_t done = 0;
+    const uint32_t go = 1;
+    if (!read_memory(pid_, frame_->data + meeting.done, std::as_writable_bytes(std::span(&done, 1))) ||
+        done == 0)
+      continue;
+    write_memory(pid_, frame_->data + meeting.go, std::as_bytes(std::span(&go, 1)));
+    ::ptrace(PTRACE_INTERRUPT, tid_, 0, 0);
+    return wait(deadline);
+  }
+}
+
+Result<void> HeldThread::run_to_end(Deadline deadline, std::optional<Meeting> meeting) {
   std::optional<int> fault;
   for (int signal = 0;;) {
-    ::ptrace(PTRACE_SYSCALL, tid_, 0, signal);
+    ::ptrace(meeting ? PTRACE_CONT : PTRACE_SYSCALL, tid_, 0, signal);
     signal = 0;
-    const auto status = wait(deadline);
+    const auto status = meeting ? wait_for_meeting(*meeting, deadline) : wait(deadline);
+    meeting.reset();
     if (!status) {
       const pid_t tid = std::exchange(tid_, 0);  // not in a stop: it is let go of when we end
       return fail(fmt::format("thread {} is still loading the agent; it goes on by itself when it has", tid));

@@ -34,17 +34,26 @@ class HeldThread {
   // from the thread (rseq(2)): to go elsewhere and come back would hide that from the program.
   bool is_in_restartable_sequence() const;
 
+  // Two numbers of 32 bits in the data of a call, by their offsets: the function sets `done` to 1 and waits a
+  // while for `go`. Without, the thread is stopped at each system call, for one of them is the end of the
+  // call.
+  struct Meeting {
+    size_t done = 0;
+    size_t go = 0;
+  };
+
   // function(data, flags), with all signals blocked; `data`, at most kMaxCallData bytes, is given as an
   // address and read back afterwards. `sigreturn`: where libc has that code. An error leaves the thread to go
   // on: at once where the call has failed, when it returns where it took longer than the deadline.
   Result<void> call(uint64_t sigreturn, uint64_t function, std::span<std::byte> data, uint64_t flags,
-                    Deadline deadline);
+                    Deadline deadline, std::optional<Meeting> meeting = std::nullopt);
 
  private:
   HeldThread(pid_t pid, pid_t tid) : pid_(pid), tid_(tid) {}
   std::optional<int> wait(Deadline deadline);
   Result<void> wait_for_stop(Deadline deadline);
-  Result<void> run_to_end(Deadline deadline);
+  std::optional<int> wait_for_meeting(const Meeting& meeting, Deadline deadline);
+  Result<void> run_to_end(Deadline deadline, std::optional<Meeting> meeting);
   Result<void> read_state();
   bool set_registers(const user_regs_struct& registers);
   void finish_call();

@@ -26,14 +26,14 @@ def need_ptrace():
 class Running:
     """A program that has been started alone; its stdin and stdout are the test's."""
 
-    def __init__(self, command, directory, env=None):
+    def __init__(self, command, directory, env, patience):
         need_ptrace()
         directory.chmod(0o700)
         self.env = {**(env or os.environ), "ASYNCTRACE_DIR": str(directory)}
         self.process = subprocess.Popen([str(word) for word in command], env=env, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, start_new_session=True)
         self.pid = self.process.pid
-        self.watchdog = threading.Timer(PATIENCE, kill_group, [self.process])
+        self.watchdog = threading.Timer(patience, kill_group, [self.process])
         self.watchdog.start()
 
     def until(self, word):
@@ -44,7 +44,7 @@ class Running:
             if first == word:
                 return before, rest
             before.append((first, rest))
-        raise AssertionError(f"{self.process.args}: ended before {word}, or took more than {PATIENCE} s")
+        raise AssertionError(f"{self.process.args}: ended before {word}, or took too long")
 
     def tell(self, line=""):
         self.process.stdin.write(line + "\n")
@@ -73,8 +73,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(command, directory, env=None):
-    program = Running(command, directory, env)
+def running(command, directory, env=None, patience=PATIENCE):
+    program = Running(command, directory, env, patience)
     try:
         yield program
     finally:
