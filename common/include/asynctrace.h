@@ -136,7 +136,8 @@ ASYNCTRACE_INLINE_ size_t asynctrace_backtrace(const struct asynctrace_trace_met
 /* ---- Re-polls: `asynctrace dump --repoll` asks the runtime where its tasks are ---- */
 
 /* The runtime can answer. `repoll->fd` is then a descriptor for its poll loop to watch, and to read empty when it is
- * readable: a loop that sleeps wakes up by it. Opened before a fork, it is nothing to the child. */
+ * readable: a loop that sleeps wakes up by it. Opened before a fork, it is nothing to the child; of more than eight
+ * in a process the others are not asked. */
 ASYNCTRACE_INLINE_ void asynctrace_repoll_open(struct asynctrace_repoll *repoll) {
   repoll->fd = -1;
   repoll->hooks = asynctrace_hooks_since_(2);

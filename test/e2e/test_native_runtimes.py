@@ -77,6 +77,15 @@ def test_repoll_asks_a_runtime_that_sleeps(tmp_path, runtime):
     assert "shop::quiet()" in text
 
 
+def test_every_runtime_of_a_process_answers(tmp_path):
+    with traced(native("runtimes"), "both", segment_dir=tmp_path) as target:
+        dump = repoll(target)
+    assert dump["repoll"]["runtimes"] == 2 and dump["repoll"]["silent_runtimes"] == 0
+    assert dump["repoll"]["tasks"] == len(dump["tasks"]) == 9
+    assert sorted(known["name"] for known in dump["runtimes"]) == ["multi_thread", "single_thread"]
+    assert all(leaf["source"] == "repoll" for task in dump["tasks"] for leaf in task["leaves"])
+
+
 def timed_repoll(target):
     start = time.monotonic()
     dump = repoll(target)
