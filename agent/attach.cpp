@@ -11,6 +11,7 @@
 #include "agent/interpose.hpp"
 #include "agent/late_modules.hpp"
 #include "agent/live.hpp"
+#include "agent/loops/loops.hpp"
 #include "agent/modules.hpp"
 #include "agent/native/hook_variables.hpp"
 #include "agent/patch.hpp"
@@ -68,7 +69,7 @@ const char* prepare(bool& has_runtime) {
   }
   const auto look = [](void* found) {
     refresh();
-    *static_cast<bool*>(found) = find_runtimes();
+    *static_cast<bool*>(found) = find_runtimes() || has_loop_library();
   };
   if (!alone_with_modules(look, &has_runtime)) return "another thread is at the agent's tables";
   return has_runtime ? open_segment() : nullptr;
@@ -115,6 +116,7 @@ AttachStatus attach(AttachCall& call) {
     case Stage::kNotBegun: return came_late() ? attach_first(call) : off(call, kNotToFollow);
     case Stage::kNothingFound: return AttachStatus::kNoRuntime;
     case Stage::kFailed: return off(call, "it could not start when the first runtime came");
+    case Stage::kStarting: return AttachStatus::kBusy;
     case Stage::kTracing: break;
   }
   if (is_in_hook()) return AttachStatus::kBusy;

@@ -9,6 +9,7 @@
 #include "agent/capture/unwinder.hpp"
 #include "agent/clock.hpp"
 #include "agent/interpose.hpp"
+#include "agent/loops/calls.hpp"
 #include "agent/live.hpp"
 #include "agent/platform.hpp"
 #include "agent/thread_context.hpp"
@@ -50,12 +51,17 @@ void start_crash() {
 }
 
 void publish_poll_hook() {
-  const auto hook = reinterpret_cast<uint64_t>(&asynctrace_poll_hook);
-  const LoadedModule* module = find_module(hook);
+  const auto poll = reinterpret_cast<uint64_t>(&asynctrace_poll_hook);
+  const auto dispatch = reinterpret_cast<uint64_t>(&asynctrace_dispatch);
+  const LoadedModule* module = find_module(poll);
   FunctionRange range;
-  if (module == nullptr || !find_function(*module, hook, range)) return;
-  g_segment.header().poll_hook_start = range.start;
-  g_segment.header().poll_hook_end = range.end;
+  if (module == nullptr || !find_function(*module, poll, range)) return;
+  segment::Header& header = g_segment.header();
+  header.poll_hook_start = range.start;
+  header.poll_hook_end = range.end;
+  if (!find_function(*module, dispatch, range)) return;
+  header.dispatch_hook_start = range.start;
+  header.dispatch_hook_end = range.end;
 }
 
 }  // namespace asynctrace::agent

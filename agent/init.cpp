@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <atomic>
+
 #include "agent/attach.hpp"
 #include "agent/capture/capture.hpp"
 #include "agent/capture/unwinder.hpp"
@@ -17,6 +19,8 @@
 #include "agent/late_modules.hpp"
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
+#include "agent/loops/loops.hpp"
+#include "agent/loops/watchers.hpp"
 #include "agent/modules.hpp"
 #include "agent/native/hook_variables.hpp"
 #include "agent/native/labels.hpp"
@@ -37,13 +41,14 @@ bool uses_libunwind() {
   return false;
 }
 
+std::atomic<bool> g_unwinder_is_there{false};  // then it is among the program's modules as well
+
 // Null: it is there.
 const char* load_unwinder() {
-  static bool is_there = false;  // then it is among the program's modules as well
-  if (is_there) return nullptr;
+  if (unwinder_is_ready()) return nullptr;
   if (uses_libunwind()) return "the program itself uses libunwind, which we would change";
   if (!start_unwinder()) return "libunwind.so.8 cannot be loaded: install libunwind8";
-  is_there = true;
+  g_unwinder_is_there.store(true, std::memory_order_release);
   return nullptr;
 }
 
@@ -60,9 +65,11 @@ void start_preloaded() {
   if (!start_modules() || !start_tables())
     return report_in(g_config, ReportStatus::kOff, "the address space limit (ulimit -v) is too low");
   const bool found = find_runtimes();
+  if (has_loop_library()) prepare_unwinder();
   if (!found) report_in(g_config, ReportStatus::kNoRuntime);
   else if (!start_tracing()) return;
   start_late_modules(found);
+  patch_loop_calls();
 }
 
 // What came late waits for asynctrace_attach().
@@ -92,8 +99,17 @@ bool find_runtimes() {
     if (module.unloaded.load(std::memory_order_relaxed)) continue;
     found |= find_tables(module);
     found |= find_hook_variables(module);
+    find_loop_library(module);
   }
   return found;
+}
+
+bool prepare_unwinder() {
+  return load_unwinder() == nullptr;
+}
+
+bool unwinder_is_ready() {
+  return g_unwinder_is_there.load(std::memory_order_acquire);
 }
 
 const char* open_segment() {
@@ -104,7 +120,7 @@ const char* open_segment() {
     return reason;
   }
   if (!start_threads() || !start_tasks() || !start_leaves() || !start_capture() || !start_labels() ||
-      !start_native_tasks()) {
+      !start_native_tasks() || !start_watchers()) {
     turn_off(segment::OffReason::kNoRoom);
     return "the address space limit (ulimit -v) is too low";
   }
@@ -119,11 +135,12 @@ void patch_program() {
   publish_pollers();
   patch_tables();
   fill_hook_variables();
+  patch_loop_calls();
 }
 
-bool start_tracing() {
+bool start_tracing(Patching patching) {
   const char* reason = open_segment();
-  if (reason == nullptr) patch_program();
+  if (reason == nullptr) patching == Patching::kNow ? patch_program() : publish_modules();
   report_in(g_config, reason == nullptr ? ReportStatus::kTracing : ReportStatus::kOff,
             reason == nullptr ? "" : reason);
   return reason == nullptr;

@@ -11,6 +11,7 @@
 #include "agent/interpose.hpp"
 #include "agent/live.hpp"
 #include "agent/loader_lock.hpp"
+#include "agent/loops/loops.hpp"
 #include "agent/modules.hpp"
 #include "agent/native/hook_variables.hpp"
 #include "agent/platform.hpp"
@@ -22,6 +23,7 @@ namespace asynctrace::agent {
 namespace {
 
 std::atomic<Stage> g_stage{Stage::kNotBegun};
+std::atomic<uint32_t> g_starter{0};  // the thread that is at it
 std::atomic<uint32_t> g_looks_wanted{0};
 std::atomic<bool> g_has_threads{false};
 std::atomic<bool> g_lock_is_lost{false};
@@ -29,6 +31,26 @@ bool g_runtime_has_come = false;
 
 bool is_tracing() {
   return g_stage.load(std::memory_order_acquire) == Stage::kTracing;
+}
+
+// Whoever comes second waits: what is armed meanwhile would be missed.
+bool start_once(Patching patching) {
+  Stage stage = Stage::kNothingFound;
+  if (g_stage.compare_exchange_strong(stage, Stage::kStarting, std::memory_order_acq_rel)) {
+    g_starter.store(thread_id(), std::memory_order_relaxed);
+    g_stage.store(start_tracing(patching) ? Stage::kTracing : Stage::kFailed, std::memory_order_release);
+    return is_tracing();
+  }
+  while (g_stage.load(std::memory_order_acquire) == Stage::kStarting) {
+    if (g_starter.load(std::memory_order_relaxed) == thread_id()) return false;  // in a signal handler
+    syscall(SYS_sched_yield);
+  }
+  return is_tracing();
+}
+
+// For the first call into a poll loop's library, in any thread; takes no lock of the loader.
+bool start_tracing_now() {
+  return unwinder_is_ready() && start_once(Patching::kLater);
 }
 
 bool poller_is_gone(uint16_t poller) {
@@ -52,6 +74,7 @@ void redirect(const LoadedModule& module) {
 void come(LoadedModule& module) {
   if (find_tables(module)) g_runtime_has_come = true;
   if (find_hook_variables(module)) g_runtime_has_come = true;
+  find_loop_library(module);
   if (!is_tracing()) return;
   mark_stacks_back(module);
   if (came_late()) redirect(module);
@@ -65,13 +88,15 @@ int look_at_all(dl_phdr_info*, size_t, void*) {
     if (module.late && !module.unloaded.load(std::memory_order_relaxed) && !has_our_thunks(module))
       gone(module), come(module);
   if (is_tracing() && tracing()) patch_program();
+  else patch_loop_calls();
   return 1;
 }
 
 void look(bool may_load) {
   dl_iterate_phdr(look_at_all, nullptr);
-  if (!is_tracing() && g_runtime_has_come && may_load)
-    g_stage.store(start_tracing() ? Stage::kTracing : Stage::kFailed, std::memory_order_release);
+  if (!may_load) return;
+  if (!is_tracing() && g_runtime_has_come) start_once(Patching::kNow);
+  else if (has_loop_library()) prepare_unwinder();
 }
 
 // Whether the loader's lock may be in the hands of a thread that a fork left behind.
@@ -125,6 +150,7 @@ void start_late_modules(bool is_tracing) {
   real(g_real.epoll_create, "epoll_create");
   real(g_real.epoll_create1, "epoll_create1");
   if (came_late()) g_has_threads.store(true, std::memory_order_relaxed);  // nobody has counted them
+  start_loops(start_tracing_now);
   g_stage.store(is_tracing ? Stage::kTracing : Stage::kNothingFound, std::memory_order_release);
 }
 

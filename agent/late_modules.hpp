@@ -9,7 +9,7 @@ namespace asynctrace::agent {
 // last step.
 void start_late_modules(bool is_tracing);
 
-enum class Stage { kNotBegun, kNothingFound, kTracing, kFailed };
+enum class Stage { kNotBegun, kNothingFound, kStarting, kTracing, kFailed };
 Stage stage();
 
 // For `asynctrace attach` and `detach`. Calls `function` while no other thread is at the tables of modules

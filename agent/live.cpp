@@ -6,6 +6,7 @@
 #include "agent/capture/stack_table.hpp"
 #include "agent/crash.hpp"
 #include "agent/leaves.hpp"
+#include "agent/loops/watchers.hpp"
 #include "agent/modules.hpp"
 #include "agent/native/labels.hpp"
 #include "agent/native/native_tasks.hpp"
@@ -76,7 +77,7 @@ bool adopt_after_fork() {
   if (!g_segment.create(g_config)) return g_off.store(true), false;
   // Slot numbers are private knowledge and stay as they are.
   for (const segment::SectionId id :
-       {segment::kTasks, segment::kLeaves, segment::kStacks, segment::kNativeTasks})
+       {segment::kTasks, segment::kLeaves, segment::kStacks, segment::kNativeTasks, segment::kWatchers})
     if (used[id] != 0 && !g_segment.cover(id, used[id] - 1))
       return turn_off(segment::OffReason::kNoRoom), false;
   republish_modules();
@@ -86,6 +87,7 @@ bool adopt_after_fork() {
   republish_stacks();
   republish_tasks();
   republish_native_tasks();
+  republish_watchers();
   republish_leaves();
   g_generation++;
   go_live();

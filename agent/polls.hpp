@@ -11,6 +11,9 @@ namespace asynctrace::agent {
 // deeply to be recorded.
 Frame* push_poll(const HookGuard& guard, uint64_t header, uint16_t poller, uintptr_t root);
 
+// The same of a task that is known.
+Frame* push_poll_of(const HookGuard& guard, uint32_t task, uint64_t task_id, uint64_t header, uintptr_t root);
+
 // Takes the innermost poll away; what it left of its task is the caller's to tell.
 void pop_poll(const HookGuard& guard);
 

@@ -52,7 +52,8 @@ constexpr Share kShares[] = {
     {kStacks, sizeof(Stack), 10},
     {kPcs, sizeof(uint64_t), 119},
     {kLabels, sizeof(Label), 1},
-    {kNativeTasks, sizeof(NativeTask), 60},
+    {kNativeTasks, sizeof(NativeTask), 55},
+    {kWatchers, sizeof(Watcher), 5},
 };
 
 // Chunks grow with the section: few system calls for a large program, little memory for a small one.

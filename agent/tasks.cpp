@@ -33,6 +33,11 @@ std::atomic_ref<uint64_t> state_word(uint32_t slot) {
   return std::atomic_ref<uint64_t>(task_record(slot).state);
 }
 
+// A thread knows its own pseudo task, and watchers have a table of their own.
+bool is_found_by_address(TaskKind kind) {
+  return kind == TaskKind::kTask || kind == TaskKind::kWaker;
+}
+
 uint64_t next_task_id() {
   return std::atomic_ref<uint64_t>(g_segment.header().next_task_id).fetch_add(1, std::memory_order_relaxed);
 }
@@ -101,7 +106,7 @@ uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint1
   entry.native = kNone;
   entry.id.store(id, std::memory_order_release);
   publish(slot, id, pack(entry.created, TaskState::kNone));
-  if (kind != TaskKind::kBlockOn && !g_table.insert(address, slot)) {
+  if (is_found_by_address(kind) && !g_table.insert(address, slot)) {
     end_task(guard, slot, id);
     g_segment.count_loss(segment::kLostTasks);
     return kNone;
@@ -113,7 +118,7 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
   TaskEntry& entry = g_entries[slot];
   if (!entry.id.compare_exchange_strong(id, 0, std::memory_order_acq_rel)) return;
   std::atomic_ref<uint64_t>(task_record(slot).id).store(0, std::memory_order_release);
-  if (entry.kind != TaskKind::kBlockOn) g_table.erase(entry.header, slot);
+  if (is_found_by_address(entry.kind)) g_table.erase(entry.header, slot);
   end_inexact_leaves(guard, entry);
   if (entry.native != kNone) end_native_task(guard, entry.native);
   end_lost_leaf(guard, entry);
@@ -141,6 +146,17 @@ void end_unwatched_tasks(const HookGuard& guard) {
 
 void mark_created(uint32_t slot) {
   state_word(slot).store(pack(g_entries[slot].created, TaskState::kScheduled), std::memory_order_release);
+}
+
+void mark_waiting(uint32_t slot, uint64_t ticks) {
+  uint64_t word = state_word(slot).load(std::memory_order_acquire);
+  if (state_of(word) != TaskState::kRunning)
+    state_word(slot).compare_exchange_strong(word, pack(ticks, TaskState::kWaiting), std::memory_order_acq_rel);
+}
+
+void set_task_address(uint32_t slot, uint64_t address) {
+  g_entries[slot].header = address;
+  std::atomic_ref<uint64_t>(task_record(slot).address).store(address, std::memory_order_relaxed);
 }
 
 uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid) {

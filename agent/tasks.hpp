@@ -51,6 +51,12 @@ void end_unwatched_tasks(const HookGuard& guard);
 // It waits for its first poll.
 void mark_created(uint32_t slot);
 
+// It has begun to wait outside its polls, or anew.
+void mark_waiting(uint32_t slot, uint64_t ticks);
+
+// Of a kWatcher, whose address may become known only after it was made.
+void set_task_address(uint32_t slot, uint64_t address);
+
 // A poll begins; returns its number.
 uint32_t begin_task_poll(uint32_t slot, uint64_t ticks, uint32_t tid);
 

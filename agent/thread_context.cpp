@@ -112,6 +112,7 @@ ThreadContext* register_thread() {
   context->in_hook.store(false, std::memory_order_relaxed);
   context->joining = 0;
   context->joining_at = 0;
+  context->library_call = 0;
   context->waking = 0;
   context->waker_task_id = 0;
   context->begun = {};

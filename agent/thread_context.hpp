@@ -33,6 +33,7 @@ struct Frame {
   uint32_t poll;    // number of this poll
   uint32_t poller;  // index of its poll function
   uint32_t leaves;  // begun so far
+  uint32_t last_of_watcher;  // the watcher that ends with this dispatch, kNone
 };
 
 // A leaf that was begun or ended a moment ago in the current poll: a leaf that renews its waker in place does
@@ -68,6 +69,8 @@ struct ThreadContext {
   IndexCache tasks;
   IndexCache leaves;
   IndexCache native_tasks;
+  IndexCache watchers;
+  uintptr_t library_call;     // frame of the library function in progress that its hook has recorded, 0: none
   asynctrace_frame* boundary;       // innermost one of the native API, on the thread's own stack
   asynctrace_collector* collector;  // innermost one, there as well
   alignas(

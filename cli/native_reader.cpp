@@ -6,6 +6,7 @@
 namespace asynctrace {
 
 void NativeReader::read_tasks() {
+  read_watchers();
   for (uint32_t i = 0; i < reader_.used(segment::kNativeTasks); i++) {
     const auto in = reader_.native_task(i);
     if (!in) continue;
@@ -13,7 +14,7 @@ void NativeReader::read_tasks() {
     if (const auto runtime = reader_.label(in->runtime)) out.runtime = reader_.string(runtime->text);
     out.name.assign(in->name, std::min<size_t>(in->name_length, sizeof(in->name)));
     if (in->name_length > sizeof(in->name)) out.name += "...";
-    out.spawn_stack = spawn_stack(in->spawn_site);
+    out.spawn_stack = stack_of(in->spawn_site);
     out.woken_by = in->woken_by;
     tasks_.emplace(in->task, std::move(out));
   }
@@ -22,6 +23,24 @@ void NativeReader::read_tasks() {
 std::optional<NativeTask> NativeReader::task(uint64_t id) const {
   const auto found = tasks_.find(id);
   return found != tasks_.end() ? std::optional(found->second) : std::nullopt;
+}
+
+void NativeReader::read_watchers() {
+  for (uint32_t i = 0; i < reader_.used(segment::kWatchers); i++) {
+    const auto in = reader_.watcher(i);
+    if (!in) continue;
+    Watcher out;
+    if (const auto library = reader_.label(in->library)) out.library = reader_.string(library->text);
+    // The function itself, as an address that a call in it would return to.
+    if (in->callback != 0) out.callback = stack_of(in->callback + 1);
+    out.descriptor = in->descriptor;
+    watchers_.emplace(in->task, std::move(out));
+  }
+}
+
+std::optional<Watcher> NativeReader::watcher(uint64_t id) const {
+  const auto found = watchers_.find(id);
+  return found != watchers_.end() ? std::optional(found->second) : std::nullopt;
 }
 
 std::optional<uint32_t> NativeReader::label(uint32_t leaf_flags) {
@@ -33,10 +52,10 @@ std::optional<uint32_t> NativeReader::label(uint32_t leaf_flags) {
   return entry->second;
 }
 
-std::optional<uint32_t> NativeReader::spawn_stack(uint64_t site) {
+std::optional<uint32_t> NativeReader::stack_of(uint64_t site) {
   if (site == 0) return {};
   const auto [entry, is_new] =
-      spawn_stacks_.try_emplace(site, static_cast<uint32_t>(snapshot_.stacks.size()));
+      stacks_.try_emplace(site, static_cast<uint32_t>(snapshot_.stacks.size()));
   if (is_new) snapshot_.stacks.push_back({{site}, false, false, false});
   return entry->second;
 }

@@ -1,5 +1,5 @@
-// What the native API told of tasks and leaves, read from a segment beside the records that all runtimes
-// share.
+// What the native API told of tasks and leaves, and what is known of the watchers of poll loops, read from a
+// segment beside the records that all runtimes share.
 #pragma once
 
 #include <optional>
@@ -18,17 +18,21 @@ class NativeReader {
   // Reads the records of all tasks. Call once, before the others.
   void read_tasks();
   std::optional<NativeTask> task(uint64_t id) const;
+  std::optional<Watcher> watcher(uint64_t id) const;
 
   // Of segment::Leaf::flags: index into Snapshot::labels.
   std::optional<uint32_t> label(uint32_t leaf_flags);
 
  private:
-  std::optional<uint32_t> spawn_stack(uint64_t site);
+  void read_watchers();
+  // Of one return address.
+  std::optional<uint32_t> stack_of(uint64_t site);
 
   const SegmentReader& reader_;
   Snapshot& snapshot_;
   std::unordered_map<uint64_t, NativeTask> tasks_;
-  std::unordered_map<uint64_t, uint32_t> spawn_stacks_;
+  std::unordered_map<uint64_t, Watcher> watchers_;
+  std::unordered_map<uint64_t, uint32_t> stacks_;
   std::unordered_map<uint32_t, uint32_t> labels_;
 };
 

@@ -87,6 +87,7 @@ class Builder {
     if (header_.attached_at != 0) snapshot_.attached_ns = durations_.since(header_.attached_at);
     read_modules();
     snapshot_.poll_hook = {header_.poll_hook_start, header_.poll_hook_end};
+    snapshot_.dispatch_hook = {header_.dispatch_hook_start, header_.dispatch_hook_end};
     read_threads();
     native_.read_tasks();
     snapshot_.repoll = options_.repoll;
@@ -210,6 +211,10 @@ class Builder {
       out.native = std::make_shared<const NativeTask>(std::move(*native));
       out.runtime = RuntimeId::kNative;
     }
+    if (auto watcher = native_.watcher(in.id)) {
+      out.watcher = std::make_shared<const Watcher>(std::move(*watcher));
+      out.runtime = RuntimeId::kLoop;
+    }
     out.state = static_cast<TaskState>(in.state & 3);
     out.nests_polls = (in.kind_and_flags & segment::kNestsPolls) != 0;
     out.torn = !raw.settled;
@@ -240,9 +245,10 @@ class Builder {
     out.stuck =
         raw.settled && nothing_wakes_it &&
         std::all_of(out.leaves.begin(), out.leaves.end(), [](const Leaf& leaf) { return leaf.waker_gone; });
-    // A thread that once waited in a block_on keeps its pseudo task, and one known by its wakers alone may be
-    // about to end.
-    if (out.kind != TaskKind::kTask && out.leaves.empty()) return;
+    // A thread that once waited in a block_on keeps its pseudo task, one known by its wakers alone may be about to
+    // end, and a watcher that is not armed waits for nothing.
+    const bool is_dispatched = out.kind == TaskKind::kWatcher && out.state == TaskState::kRunning;
+    if (out.kind != TaskKind::kTask && out.leaves.empty() && !is_dispatched) return;
     snapshot_.tasks.push_back(std::move(out));
   }
 
@@ -263,7 +269,8 @@ class Builder {
     // A leaf of the last poll that renewed none waits since that poll's end. The pseudo task of a block_on
     // shows no polls.
     const bool first_wait = in.since == in.registered && in.poll == task.polls && out.kind == TaskKind::kTask;
-    if (first_wait && out.state == TaskState::kWaiting)
+    // One that stays armed waits anew after each dispatch.
+    if ((first_wait || out.kind == TaskKind::kWatcher) && out.state == TaskState::kWaiting)
       leaf.waiting_ns = std::min(leaf.waiting_ns, out.in_state_ns);
     leaf.registered = in.registered;
     leaf.own_waker = (in.flags & segment::kOwnWaker) != 0;
@@ -305,6 +312,7 @@ class Builder {
     lost.tables_off = reader_.counter(segment::kTablesOff);
     lost.foreign_leaves = reader_.counter(segment::kForeignLeaves);
     lost.names = reader_.counter(segment::kLostNames);
+    lost.watchers = reader_.counter(segment::kLostWatchers);
     if (header_.state == segment::AgentState::kOff)
       snapshot_.agent_off_reason = off_reason(header_.off_reason);
   }

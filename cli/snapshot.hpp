@@ -88,6 +88,13 @@ struct NativeTask {
   uint64_t woken_by = 0;                // id of the task that woke it last; 0: none did
 };
 
+// A watcher of a poll loop, or such a loop itself.
+struct Watcher {
+  std::string library;
+  std::optional<uint32_t> callback;  // index into Snapshot::stacks: the function that it calls; nothing: a loop
+  int descriptor = -1;               // of a signal's watcher its number; -1: none, or not known
+};
+
 struct Task {
   uint64_t id = 0;
   uint64_t address = 0;
@@ -111,6 +118,7 @@ struct Task {
   uint32_t wakes = 0;
   std::optional<uint32_t> last_poll_tid;
   std::shared_ptr<const NativeTask> native;  // null: it has not; most have not, so that this costs a pointer
+  std::shared_ptr<const Watcher> watcher;    // of kind kWatcher
   std::vector<Leaf> leaves;
 };
 
@@ -142,6 +150,7 @@ struct Crash {
 struct Lost {
   uint64_t leaves = 0, tasks = 0, stacks = 0, threads = 0;
   uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0, foreign_leaves = 0, names = 0;
+  uint64_t watchers = 0;
 };
 
 // Who saw the tasks: the agent, or whoever looked through the process's memory.
@@ -166,7 +175,9 @@ struct Snapshot {
   std::vector<Module> modules;
   std::vector<ModuleSymbols> symbols;  // of a packed file, one for each module; else none
   ReturnRange agent;
-  ReturnRange poll_hook;  // part of it: the frames inside of its innermost one are those of one poll
+  // Parts of it: the frames inside of their innermost one are those of one poll.
+  ReturnRange poll_hook;
+  ReturnRange dispatch_hook;
   std::vector<Stack> stacks;
   std::vector<Label> labels;
   std::vector<Thread> threads;

@@ -3,10 +3,10 @@
 // includes it in code that may run in any thread and inside a signal handler.
 //
 //   offset 0                                                                               Header::file_size
-//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+---------+
-//   | Header | strings | modules | pollers | threads | tasks | leaves | stacks | pcs | labels | native  |
-//   |        |         |         |         |         |       |        |        |     |        |  tasks  |
-//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+---------+
+//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+--------+----------+
+//   | Header | strings | modules | pollers | threads | tasks | leaves | stacks | pcs | labels | native | watchers |
+//   |        |         |         |         |         |       |        |        |     |        | tasks  |          |
+//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+--------+----------+
 //     4 KiB    each section starts on a page; an array of `capacity` items of `item_size` bytes
 //
 // The file is created sparse at its final size; pages are reserved before they are written, so that a full
@@ -57,6 +57,7 @@ enum SectionId : uint32_t {
   kPcs,  // uint64_t return addresses, innermost first
   kLabels,
   kNativeTasks,
+  kWatchers,
   kSectionCount,
 };
 
@@ -91,6 +92,7 @@ enum Counter : uint32_t {
   kTablesOff,         // waker tables switched off: their clone returned an unknown pair
   kForeignLeaves,     // wakers of executors that are not known, left alone
   kLostNames,         // tasks of the native API whose name and origin found no room
+  kLostWatchers,      // watchers of poll loops for which no record was left
   kCounterCount = 16,
 };
 
@@ -188,6 +190,9 @@ struct Header {
   // is in progress. 0: unknown.
   uint64_t poll_hook_start;
   uint64_t poll_hook_end;
+  // The same of the hook through which poll loops call their watchers.
+  uint64_t dispatch_hook_start;
+  uint64_t dispatch_hook_end;
   Repoll repoll;
   // Ticks. Tasks that have not been polled since are not recorded. 0: the agent was there from the start.
   uint64_t attached_at;
@@ -195,9 +200,9 @@ struct Header {
 static_assert(sizeof(Header) <= kPage);
 static_assert(offsetof(Header, clock) == 112);
 static_assert(offsetof(Header, sections) == 168);
-static_assert(offsetof(Header, counters) == 408);
-static_assert(offsetof(Header, crash) == 560);
-static_assert(offsetof(Header, repoll) == 2664);
+static_assert(offsetof(Header, counters) == 432);
+static_assert(offsetof(Header, crash) == 584);
+static_assert(offsetof(Header, repoll) == 2704);
 
 // A loaded ELF file. `end` is stored last with release; 0: not complete.
 struct Module {
@@ -214,7 +219,15 @@ static_assert(sizeof(Module) == 72);
 // A task-poll function found in the program: `address` is the original function (for tokio
 // `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler. kOther
 // has none: its tasks are known by their wakers alone. kNative has none either: its tasks tell of themselves.
-enum class RuntimeId : uint32_t { kUnknown = 0, kTokio = 1, kAsyncTask = 2, kOther = 3, kNative = 4 };
+// Nor has kLoop: what its tasks call stands in kWatchers.
+enum class RuntimeId : uint32_t {
+  kUnknown = 0,
+  kTokio = 1,
+  kAsyncTask = 2,
+  kOther = 3,
+  kNative = 4,
+  kLoop = 5
+};
 struct Poller {
   uint64_t address;
   RuntimeId runtime;
@@ -254,6 +267,9 @@ enum class TaskKind : uint8_t {
   // not known, a block_on, or a future that a combinator gave a waker of its own. It lasts as long as a leaf
   // of its.
   kWaker = 2,
+  // A watcher of a poll loop, or such a loop itself: see Watcher. It waits while it has a leaf, that is, while
+  // it is armed; a poll is a dispatch of its callback.
+  kWatcher = 3,
 };
 enum TaskFlags : uint8_t {
   kNestsPolls =
@@ -344,5 +360,17 @@ struct NativeTask {
   char name[36];         // its beginning
 };
 static_assert(sizeof(NativeTask) == 64);
+
+// What is known of a task of kind kWatcher beyond kTasks; Task::address is the watcher as the library knows it.
+// A slot is free while `task` is 0; `task` is stored last with release, and set to 0 first.
+struct Watcher {
+  uint64_t task;       // id
+  uint64_t callback;   // the program's function; 0: the task is the loop itself
+  int32_t descriptor;  // what it watches; of a signal's watcher its number; -1: none, or not known
+  uint16_t library;    // label of the library's name
+  uint16_t reserved;
+  uint64_t reserved2;
+};
+static_assert(sizeof(Watcher) == 32);
 
 }  // namespace asynctrace::segment

@@ -27,7 +27,7 @@ template <typename T>
 constexpr bool kCopyable = sizeof(T) % 8 == 0;
 static_assert(kCopyable<Module> && kCopyable<Poller> && kCopyable<Thread> && kCopyable<Task> &&
               kCopyable<Leaf> && kCopyable<Stack> && kCopyable<Header> && kCopyable<Label> &&
-              kCopyable<NativeTask>);
+              kCopyable<NativeTask> && kCopyable<segment::Watcher>);
 
 constexpr uint32_t kSmallest[kSectionCount] = {1,
                                                sizeof(segment::Module),
@@ -38,7 +38,8 @@ constexpr uint32_t kSmallest[kSectionCount] = {1,
                                                sizeof(segment::Stack),
                                                8,
                                                sizeof(Label),
-                                               sizeof(NativeTask)};
+                                               sizeof(NativeTask),
+                                               sizeof(segment::Watcher)};
 
 }  // namespace
 
@@ -207,6 +208,11 @@ std::optional<Label> SegmentReader::label(uint32_t index) const {
 // Pairs with publish() in agent/native/native_tasks.cpp.
 std::optional<NativeTask> SegmentReader::native_task(uint32_t index) const {
   return guarded_by_id<NativeTask>(kNativeTasks, index, &NativeTask::task);
+}
+
+// Pairs with publish() in agent/loops/watchers.cpp.
+std::optional<segment::Watcher> SegmentReader::watcher(uint32_t index) const {
+  return guarded_by_id<segment::Watcher>(kWatchers, index, &segment::Watcher::task);
 }
 
 std::optional<SegmentReader::StackView> SegmentReader::stack(uint32_t index) const {

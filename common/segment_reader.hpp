@@ -56,6 +56,7 @@ class SegmentReader {
   std::optional<segment::Leaf> leaf(uint32_t index) const;
   std::optional<segment::Label> label(uint32_t index) const;
   std::optional<segment::NativeTask> native_task(uint32_t index) const;
+  std::optional<segment::Watcher> watcher(uint32_t index) const;
   // The task that the leaf belonged to a moment ago, a cheap look: 0 for none. leaf() tells the truth.
   uint64_t peek_leaf_task(uint32_t index) const;
   // The stack's addresses, innermost first, as bytes of the segment: written once, so they do not change.

@@ -14,10 +14,12 @@ struct Words {
 
 inline constexpr size_t kThunkSize = 16;
 
-enum class ThunkArray { kPoll, kShutdown, kDealloc, kSchedule, kOutput, kClone };
-inline constexpr uint32_t kThunkCounts[] = {4096, 4096, 4096, 1024, 4096, 1024};
+enum class ThunkArray { kPoll, kShutdown, kDealloc, kSchedule, kOutput, kClone, kCall, kDispatch };
+inline constexpr uint32_t kThunkCounts[] = {4096, 4096, 4096, 1024, 4096, 1024, 255, 65536};
 
 void* thunk(ThunkArray array, uint32_t number);
+// The number of the thunk at this address; UINT32_MAX: it is none of this array.
+uint32_t thunk_number(ThunkArray array, const void* address);
 
 }  // namespace asynctrace::agent
 

@@ -30,5 +30,7 @@
         THUNKS  asynctrace_schedule_thunks, 1024, esi, asynctrace_schedule_hook
         THUNKS  asynctrace_output_thunks,   4096, ecx, asynctrace_output_hook
         THUNKS  asynctrace_clone_thunks,    1024, esi, asynctrace_clone_hook
+        THUNKS  asynctrace_call_thunks,      255, r11d, asynctrace_call
+        THUNKS  asynctrace_dispatch_thunks, 65536, r11d, asynctrace_dispatch
 
         .section .note.GNU-stack, "", @progbits

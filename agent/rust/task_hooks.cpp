@@ -3,6 +3,7 @@
 // pass through them.
 #include "agent/clock.hpp"
 #include "agent/live.hpp"
+#include "agent/loops/watchers.hpp"
 #include "agent/polls.hpp"
 #include "agent/rust/tables.hpp"
 #include "agent/rust/task_header.hpp"
@@ -30,6 +31,7 @@ void note_lost_waker(const HookGuard& guard, const Frame& frame) {
 
 void record_end(const HookGuard& guard, const Frame& frame) {
   if (frame.task == kNone) return;
+  if (frame.last_of_watcher != kNone) return end_last_dispatch(guard, frame.last_of_watcher, frame.task_id);
   TaskState state = TaskState::kWaiting;
   if (frame.held != nullptr) {
     const TaskLayout& layout = layout_of(*frame.held);
@@ -40,6 +42,8 @@ void record_end(const HookGuard& guard, const Frame& frame) {
     publish_references(frame.task, references);
     if (references == segment::References::kNone && state == TaskState::kWaiting) [[unlikely]]
       note_lost_waker(guard, frame);
+  } else if (task_entry(frame.task).id.load(std::memory_order_acquire) != frame.task_id) {
+    return;  // a watcher that its own callback has freed
   }
   end_task_poll(frame.task, frame.began, now(), state);
 }

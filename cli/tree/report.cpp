@@ -10,6 +10,7 @@
 #include "cli/tree/groups.hpp"
 #include "cli/tree/leaves.hpp"
 #include "cli/tree/movement.hpp"
+#include "cli/tree/names.hpp"
 #include "cli/tree/stack_table.hpp"
 #include "cli/tree/task_types.hpp"
 
@@ -47,7 +48,33 @@ class PollerTable {
   std::unordered_map<uint64_t, Poller> pollers_;
 };
 
+// The functions that watchers call, each looked at once.
+class CallbackTable {
+ public:
+  CallbackTable(const Snapshot& snapshot, FrameSource& symbols, Report& report)
+      : snapshot_(snapshot), symbols_(symbols), report_(report) {}
+
+  std::optional<uint32_t> find(const Task& task) {
+    if (!task.watcher || !task.watcher->callback) return {};
+    const uint64_t pc = snapshot_.stacks[*task.watcher->callback].pcs.front();
+    const auto [entry, is_new] = types_.try_emplace(pc, static_cast<uint32_t>(report_.types.size()));
+    if (!is_new) return entry->second;
+    const Frame& frame = symbols_.frames()[symbols_.resolve_function(pc - 1)];
+    const bool in_module = frame.module && *frame.module < snapshot_.modules.size();
+    const std::string_view module = in_module ? std::string_view(snapshot_.modules[*frame.module].path) : "";
+    report_.types.push_back(display_name(frame, module));
+    return entry->second;
+  }
+
+ private:
+  const Snapshot& snapshot_;
+  FrameSource& symbols_;
+  Report& report_;
+  std::unordered_map<uint64_t, uint32_t> types_;
+};
+
 ReportTaskKind task_kind(const Task& task, const Poller& poller) {
+  if (task.watcher) return task.watcher->callback ? ReportTaskKind::kTask : ReportTaskKind::kWorker;
   if (task.kind == TaskKind::kBlockOn) return ReportTaskKind::kBlockOn;
   if (task.is_blocking && poller.kind == ReportTaskKind::kTask) return ReportTaskKind::kBlocking;
   if (poller.kind == ReportTaskKind::kTask && !poller.type && task.nests_polls)
@@ -112,12 +139,14 @@ std::string_view name(RuntimeId id) {
     case RuntimeId::kAsyncTask: return "async-task";
     case RuntimeId::kOther: return "other";
     case RuntimeId::kNative:
+    case RuntimeId::kLoop:
     case RuntimeId::kUnknown: break;
   }
   return "unknown";
 }
 
 std::string_view runtime_name(const Task& task) {
+  if (task.watcher && !task.watcher->library.empty()) return task.watcher->library;
   return task.native && !task.native->runtime.empty() ? task.native->runtime : name(task.runtime);
 }
 
@@ -134,11 +163,17 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
 
   StackTable stacks(snapshot, symbols, options, report);
   PollerTable pollers(symbols, report);
+  CallbackTable callbacks(snapshot, symbols, report);
   report.tasks.reserve(snapshot.tasks.size());
   for (const Task* task : tasks) {
     const Poller& poller = pollers.find(task->poll_function, task->runtime);
     report.tasks.push_back(
         {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
+    if (task->watcher) {
+      ReportTask& watcher = report.tasks.back();
+      watcher.type = callbacks.find(*task);
+      for (ReportLeaf& leaf : watcher.leaves) leaf.calls = watcher.type;
+    }
     if (task->native) report.tasks.back().spawn_stack = stacks.add(task->native->spawn_stack);
     if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
   }

@@ -77,6 +77,7 @@ struct ReportLeaf {
   bool met = false;  // by a poll that --repoll asked for
   LeafReason reason = LeafReason::kNone;
   std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell who holds it
+  std::optional<uint32_t> calls = {};    // of a watcher: the function, as an index into Report::types
 };
 
 enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
@@ -84,7 +85,7 @@ enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
 struct ReportTask {
   const Task* task = nullptr;  // in the snapshot
   ReportTaskKind kind = ReportTaskKind::kTask;
-  std::optional<uint32_t> type;  // index into Report::types
+  std::optional<uint32_t> type;  // index into Report::types; of a watcher the function that it calls
   std::vector<ReportLeaf> leaves;
   std::optional<uint32_t> running_stack = {};  // native; index into Report::stacks
   std::optional<uint32_t> spawn_stack = {};    // index into Report::stacks: where it was spawned
@@ -155,7 +156,7 @@ struct ReportRuntime {
   WorkerCounts workers;
 };
 std::string_view name(RuntimeId id);
-// As its program calls it, where it is one of the native API.
+// As its program calls it, where it is one of the native API; of a watcher the library.
 std::string_view runtime_name(const Task& task);
 
 // Tasks that are not workers. A scheduled task without a leaf is neither inside nor outside.

@@ -29,7 +29,7 @@ std::string_view mark(LeafReason reason) {
 LeafKey leaf_key(const ReportLeaf& leaf, const Report& report) {
   const bool is_join = leaf.stack && report.stacks[*leaf.stack].kind.leaf_class == LeafClass::kJoin;
   return {leaf.stack, is_join || leaf.is_held ? leaf.waits_for_task.value_or(0) : 0, leaf.is_held,
-          leaf.reason};
+          leaf.reason, leaf.calls};
 }
 
 uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user, bool is_leaf,
@@ -62,6 +62,7 @@ std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
   if (!kind.known && names_itself && key.reason == LeafReason::kFromDebugInfo) nodes.pop_back();
   std::string text = kind.text;
   if (key.joins != 0) text += fmt::format("{} task {}", key.is_held ? ", held by" : " of", key.joins);
+  if (key.calls) text += ", calls " + report_.types[*key.calls];
   text += mark(key.reason);
   nodes.push_back(intern(std::move(text), {}, false, true));
   return nodes;

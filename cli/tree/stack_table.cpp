@@ -73,7 +73,7 @@ std::optional<uint32_t> StackTable::add(std::optional<uint32_t> stack, bool join
 std::vector<uint64_t> inside_poll(const std::vector<uint64_t>& pcs, const Snapshot& snapshot) {
   std::vector<uint64_t> inside;
   for (const uint64_t pc : pcs) {
-    if (snapshot.poll_hook.has_return(pc)) break;
+    if (snapshot.poll_hook.has_return(pc) || snapshot.dispatch_hook.has_return(pc)) break;
     if (!snapshot.agent.has_return(pc)) inside.push_back(pc);
   }
   return inside;

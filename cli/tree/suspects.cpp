@@ -16,6 +16,7 @@ namespace {
 
 // A closure that may block is polled once; where symbols do not tell what a task is, only its polls can.
 bool polls_a_future(const Task& task, FrameSource& symbols) {
+  if (task.watcher) return task.watcher->callback.has_value();
   if (task.kind != TaskKind::kTask || task.poll_function == 0) return false;
   const TaskType type = task_type(symbols.frames()[symbols.resolve_function(task.poll_function)]);
   if (type.kind != ReportTaskKind::kTask) return false;

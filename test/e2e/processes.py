@@ -49,7 +49,8 @@ def compile_c(tmp_path, name, source, *options):
 
 def section_use(path):
     """How many items each section ever handed out, from the header as common/segment.hpp lays it out."""
-    names = ["strings", "modules", "pollers", "threads", "tasks", "leaves", "stacks", "pcs", "labels", "native tasks"]
+    names = ["strings", "modules", "pollers", "threads", "tasks", "leaves", "stacks", "pcs", "labels",
+             "native tasks", "watchers"]
     with open(path, "rb") as file:
         header = file.read(4096)
     return {name: int.from_bytes(header[184 + 24 * i:188 + 24 * i], "little") for i, name in enumerate(names)}

@@ -34,7 +34,8 @@ class SegmentImage {
                              {sizeof(segment::Stack), kItems},
                              {sizeof(uint64_t), 1024},
                              {sizeof(segment::Label), kItems},
-                             {sizeof(segment::NativeTask), kItems}};
+                             {sizeof(segment::NativeTask), kItems},
+                             {sizeof(segment::Watcher), kItems}};
     uint64_t end = kPage;
     Header header{};
     for (uint32_t id = 0; id < kSectionCount; id++) {
@@ -104,6 +105,7 @@ inline SegmentImage small_image() {
   image.add(kLabels, segment::Label{image.add_string("loop"), 0, 0});
   image.add(kLabels, segment::Label{image.add_string("queue"), 5, 0});
   image.add(kNativeTasks, segment::NativeTask{9, 7, 0x2500, 0, 4, "desk"});
+  image.add(kWatchers, segment::Watcher{10, 0x2600, 5, 0, 0, 0});
   return image;
 }
 

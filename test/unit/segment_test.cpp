@@ -106,6 +106,13 @@ TEST(SegmentLayout, GoldenBytes) {
             "0500"
             "6e616d6500000000000000000000000000000000000000000000000000000000"
             "00000000");
+  EXPECT_EQ(hex(Watcher{1, 2, -1, 4, 0, 0}),
+            "0100000000000000"
+            "0200000000000000"
+            "ffffffff"
+            "0400"
+            "0000"
+            "0000000000000000");
 }
 
 TEST(SegmentLayout, Header) {
@@ -125,19 +132,19 @@ TEST(SegmentLayout, Header) {
   EXPECT_EQ(offsetof(Header, clock), 112u);
   EXPECT_EQ(offsetof(Header, last_event), 160u);
   EXPECT_EQ(offsetof(Header, sections), 168u);
-  EXPECT_EQ(offsetof(Header, counters), 408u);
-  EXPECT_EQ(offsetof(Header, next_task_id), 536u);
-  EXPECT_EQ(offsetof(Header, repoll), 2664u);
+  EXPECT_EQ(offsetof(Header, counters), 432u);
+  EXPECT_EQ(offsetof(Header, next_task_id), 560u);
+  EXPECT_EQ(offsetof(Header, repoll), 2704u);
 }
 
 TEST(SegmentLayout, Numbers) {
   EXPECT_EQ(kVersion, 3u);
   EXPECT_EQ(kPage, 4096u);
   const int sections[] = {kStrings, kModules, kPollers, kThreads,     kTasks,       kLeaves,
-                          kStacks,  kPcs,     kLabels,  kNativeTasks, kSectionCount};
+                          kStacks,  kPcs,     kLabels,  kNativeTasks, kWatchers, kSectionCount};
   const int counters[] = {kLostLeaves,   kLostTasks,       kLostStacks,       kLostThreads,
                           kUnwindFailed, kUnmemoizedWalks, kSelfWakingStacks, kTablesOff};
-  for (int i = 0; i < 11; i++) EXPECT_EQ(sections[i], i);
+  for (int i = 0; i < 12; i++) EXPECT_EQ(sections[i], i);
   for (int i = 0; i < 8; i++) EXPECT_EQ(counters[i], i);
   EXPECT_EQ(static_cast<int>(AgentState::kStarting), 0);
   EXPECT_EQ(static_cast<int>(AgentState::kTracing), 1);

@@ -1,0 +1,243 @@
+// Before and after a function of a poll loop's library: what it does to its watchers is done to their
+// records.
+#include "agent/arch/thunks.hpp"
+#include "agent/live.hpp"
+#include "agent/loops/calls.hpp"
+#include "agent/loops/kinds.hpp"
+#include "agent/loops/loops.hpp"
+#include "agent/loops/watchers.hpp"
+#include "agent/platform.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+ThreadContext* thread_in_loop() {
+  ThreadContext* context = current_thread();
+  return context != nullptr || g_live.load(std::memory_order_acquire) != nullptr || !begin_tracing()
+             ? context
+             : current_thread();
+}
+
+// One call of a library function.
+class Call {
+ public:
+  Call(CallRegisters& registers, uint64_t* frame)
+      : registers_(registers),
+        stack_(frame + 2),
+        function_(loop_function(static_cast<uint32_t>(registers.number))),
+        row_(*function_.row) {}
+
+  void* real() const { return function_.real; }
+  const Row& row() const { return row_; }
+  bool is_from_library(uint64_t return_address) const {
+    return return_address >= function_.start && return_address < function_.end;
+  }
+
+  void before(const HookGuard& guard, const LeafSite& site, uintptr_t root) {
+    switch (row_.role) {
+      case LoopRole::kSetCallback: set(guard); break;
+      case LoopRole::kArm:
+      case LoopRole::kOnce: {
+        const bool names_callback = row_.callback != kAbsent;
+        const uint32_t number = names_callback ? set(guard) : find_watcher(key());
+        if (number == kNone) break;
+        registers_.watcher = number;
+        registers_.was_armed = arm(guard, number, site);
+        break;
+      }
+      case LoopRole::kDisarm: {
+        const uint32_t number = find_watcher(key());
+        if (number == kNone) break;
+        const bool is_meant =
+            row_.kind_class == 0 || row_.kind_class == watcher_entry(number).facts.leaf_class;
+        if (is_meant) disarm(guard, number);
+        break;
+      }
+      case LoopRole::kFree: end_all(guard); break;
+      case LoopRole::kLoop: begin_loop(guard, root); break;
+      case LoopRole::kCallbackOf: break;
+    }
+  }
+
+  void after(const HookGuard& guard, uintptr_t root) {
+    const uint32_t number = registers_.watcher;
+    switch (row_.role) {
+      case LoopRole::kSetCallback:
+      case LoopRole::kArm:
+      case LoopRole::kOnce:
+        if (number == kNone) break;
+        if (row_.watcher >= kResult && !failed()) name(guard, number);
+        else if (failed()) undo(guard, number);
+        break;
+      case LoopRole::kFree: give_back_all(guard); break;
+      case LoopRole::kLoop:
+        if (registers_.is_begun) end_dispatch(guard, root);
+        break;
+      case LoopRole::kDisarm:
+      case LoopRole::kCallbackOf: break;
+    }
+  }
+
+  // The program asked for its callback: it shall see its own.
+  void give_callback_back() {
+    void** where = row_.callback == kResult
+                       ? reinterpret_cast<void**>(&registers_.results[0])
+                       : reinterpret_cast<void**>(argument(row_.callback - stored_at(0)));
+    if (where == nullptr) return;
+    const uint32_t number = thunk_number(ThunkArray::kDispatch, *where);
+    if (number != UINT32_MAX)
+      *where = const_cast<void*>(watcher_entry(number).callback.load(std::memory_order_acquire));
+  }
+
+ private:
+  uint64_t& argument(int n) {
+    return n < kRegisterArguments ? registers_.arguments[n] : stack_[n - kRegisterArguments];
+  }
+
+  WatcherKey key() {
+    const bool is_argument = row_.watcher >= 0 && row_.watcher < kResult;
+    return {is_argument ? argument(row_.watcher) : 0, row_.slot};
+  }
+
+  bool failed() const {
+    const auto result = static_cast<int>(registers_.results[0]);
+    return (row_.fails_by_result && result != 0) || (row_.watcher == kResult && registers_.results[0] == 0);
+  }
+
+  bool repeats() {
+    if (row_.events != kAbsent && function_.library->persistent != 0)
+      return (argument(row_.events) & function_.library->persistent) != 0;
+    return row_.repeats == kAgainAndAgain || (row_.repeats >= 0 && argument(row_.repeats) != 0);
+  }
+
+  // Lets the library call our thunk. kNone: it is left as it is.
+  uint32_t set(const HookGuard& guard) {
+    const void* callback = reinterpret_cast<void*>(argument(row_.callback));
+    if (callback == nullptr) return kNone;
+    // One that the program found in the library's memory.
+    if (const uint32_t ours = thunk_number(ThunkArray::kDispatch, callback); ours != UINT32_MAX)
+      callback = watcher_entry(ours).callback.load(std::memory_order_acquire);
+    const auto events = row_.events != kAbsent ? static_cast<uint32_t>(argument(row_.events)) : 0;
+    const Kind kind = kind_of(function_, events);
+    const WatcherFacts facts{
+        .callback = callback,
+        .descriptor = row_.descriptor != kAbsent ? static_cast<int32_t>(argument(row_.descriptor)) : -1,
+        .library = library_label(*function_.library),
+        .kind = static_cast<uint16_t>(kind.label + 1),
+        .leaf_class = kind.leaf_class,
+        .repeats = repeats(),
+        .ends = row_.role == LoopRole::kOnce,
+        .zero_ends = row_.zero_ends};
+    const uint32_t number = set_watcher(guard, key(), facts);
+    if (number == kNone) return kNone;
+    argument(row_.callback) = reinterpret_cast<uint64_t>(thunk(ThunkArray::kDispatch, number));
+    return registers_.watcher = number;
+  }
+
+  void name(const HookGuard& guard, uint32_t number) {
+    uint64_t address = registers_.results[0];
+    if (row_.watcher > kResult) {
+      const auto* where = reinterpret_cast<const uint64_t*>(argument(row_.watcher - stored_at(0)));
+      address = where != nullptr ? *where : 0;
+    }
+    // It may be over already.
+    if (address != 0 && watcher_entry(number).task_id.load(std::memory_order_acquire) != 0)
+      name_watcher(guard, number, {address, row_.slot});
+  }
+
+  void undo(const HookGuard& guard, uint32_t number) {
+    const bool is_known = row_.watcher >= 0 && row_.watcher < kResult;
+    if (row_.role == LoopRole::kArm && is_known) {
+      if (!registers_.was_armed) disarm(guard, number);
+    } else if (!is_known || row_.role == LoopRole::kOnce) {
+      end_watcher(guard, number);
+      give_back(guard, number);
+    }
+  }
+
+  // As long as the library has not freed it, it may still call the thunk: so the numbers stay taken until
+  // then, in a chain by the word for an address that they no longer have.
+  void end_all(const HookGuard& guard) {
+    const uint64_t address = key().address;
+    for (uint8_t slot = 0; slot < function_.library->slots; slot++) {
+      const uint32_t number = find_watcher({address, slot});
+      if (number == kNone) continue;
+      end_watcher(guard, number);
+      watcher_entry(number).address = registers_.watcher;
+      registers_.watcher = number;
+    }
+  }
+
+  void give_back_all(const HookGuard& guard) {
+    for (uint32_t number = registers_.watcher; number != kNone;) {
+      const auto next = static_cast<uint32_t>(watcher_entry(number).address);
+      watcher_entry(number).address = 0;
+      give_back(guard, number);
+      number = next;
+    }
+  }
+
+  void begin_loop(const HookGuard& guard, uintptr_t root) {
+    const WatcherFacts facts{.callback = nullptr,
+                             .descriptor = -1,
+                             .library = library_label(*function_.library),
+                             .kind = 0,
+                             .leaf_class = 0,
+                             .repeats = true,
+                             .ends = false,
+                             .zero_ends = false};
+    const uint32_t number = set_watcher(guard, {key().address, kLoopSlot}, facts);
+    if (number == kNone) return;
+    const Frame* frame = guard.context().frame;
+    // One of its functions has called another.
+    if (frame != nullptr && frame->task_id == watcher_entry(number).task_id.load(std::memory_order_relaxed))
+      return;
+    registers_.is_begun = begin_dispatch(guard, number, root) != nullptr;
+  }
+
+  CallRegisters& registers_;
+  uint64_t* stack_;
+  const LoopFunction& function_;
+  const Row& row_;
+};
+
+}  // namespace
+}  // namespace asynctrace::agent
+
+using namespace asynctrace::agent;
+
+CallTarget asynctrace_before_call(CallRegisters* registers, uint64_t* frame) {
+  const ErrnoKeeper errno_keeper;
+  Call call(*registers, frame);
+  registers->watcher = kNone;
+  registers->is_recorded = registers->is_begun = registers->was_armed = false;
+  const CallTarget target{call.real(), call.row().stack_words};
+  const HookGuard guard(thread_in_loop());
+  if (!guard) return target;
+  const auto root = reinterpret_cast<uintptr_t>(frame);
+  drop_dead_frames(guard, root);
+  const LeafSite site = LeafSite::of_hook(frame);
+  ThreadContext& context = guard.context();
+  if (context.library_call <= root) context.library_call = 0;  // left by longjmp
+  if (context.library_call != 0 && call.is_from_library(site.return_address)) return target;
+  registers->is_recorded = true;
+  registers->outer_call = context.library_call;
+  if (call.row().role != LoopRole::kLoop) context.library_call = root;
+  call.before(guard, site, root);
+  return target;
+}
+
+void asynctrace_after_call(CallRegisters* registers, uint64_t* frame) {
+  const ErrnoKeeper errno_keeper;
+  Call call(*registers, frame);
+  if (call.row().role == LoopRole::kCallbackOf) call.give_callback_back();
+  if (!registers->is_recorded) return;
+  const HookGuard guard(current_thread());
+  if (!guard) return;
+  const auto root = reinterpret_cast<uintptr_t>(frame);
+  if (guard.context().library_call == root) guard.context().library_call = registers->outer_call;
+  call.after(guard, root);
+  g_segment.reserve_ahead(asynctrace::segment::kLeaves);
+  g_segment.reserve_ahead(asynctrace::segment::kTasks);
+  g_segment.reserve_ahead(asynctrace::segment::kWatchers);
+}

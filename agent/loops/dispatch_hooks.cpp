@@ -1,0 +1,36 @@
+// Before and after a callback of the program that a poll loop's library calls.
+#include "agent/live.hpp"
+#include "agent/loops/calls.hpp"
+#include "agent/loops/watchers.hpp"
+#include "agent/platform.hpp"
+
+using namespace asynctrace::agent;
+
+CallTarget asynctrace_before_dispatch(CallRegisters* call, uint64_t* frame) {
+  const ErrnoKeeper errno_keeper;
+  const auto number = static_cast<uint32_t>(call->number);
+  const WatcherEntry& entry = watcher_entry(number);
+  const CallTarget target{const_cast<void*>(entry.callback.load(std::memory_order_acquire)), 0};
+  call->is_begun = false;
+  const HookGuard guard(current_thread());
+  if (!guard) return target;
+  // What the callback calls is the program's, whichever function of the library has called it.
+  call->outer_call = guard.context().library_call;
+  guard.context().library_call = 0;
+  call->is_begun = begin_dispatch(guard, number, reinterpret_cast<uintptr_t>(frame)) != nullptr;
+  return target;
+}
+
+void asynctrace_after_dispatch(CallRegisters* call, uint64_t* frame) {
+  if (!call->is_begun) return;
+  const ErrnoKeeper errno_keeper;
+  const HookGuard guard(current_thread());
+  if (!guard) return;
+  guard.context().library_call = call->outer_call;
+  const auto number = static_cast<uint32_t>(call->number);
+  const Frame* innermost = guard.context().frame;
+  const uint64_t task_id = innermost != nullptr ? innermost->task_id : 0;
+  if (!end_dispatch(guard, reinterpret_cast<uintptr_t>(frame))) return;
+  const bool is_over = watcher_entry(number).facts.zero_ends && static_cast<int>(call->results[0]) == 0;
+  if (is_over) end_last_dispatch(guard, number, task_id);
+}

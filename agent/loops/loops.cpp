@@ -1,0 +1,129 @@
+#include "agent/loops/loops.hpp"
+
+#include <string.h>
+
+#include <algorithm>
+
+#include "agent/arch/thunks.hpp"
+#include "agent/got.hpp"
+#include "agent/patch.hpp"
+#include "agent/platform.hpp"
+
+namespace asynctrace::agent {
+namespace {
+
+constexpr uint32_t kMaxFunctions = kThunkCounts[static_cast<size_t>(ThunkArray::kCall)];
+constexpr size_t kBuckets = 1024;  // by name; a few hundred names
+
+LoopFunction g_functions[kMaxFunctions];
+uint32_t g_count = 0;
+uint8_t g_buckets[kBuckets];  // number + 1 of the last function of that bucket
+uint8_t g_next[kMaxFunctions];
+static_assert(kMaxFunctions < 256);
+size_t g_patched_modules = 0;
+bool g_library_has_come = false;
+bool (*g_begin_tracing)() = nullptr;
+
+size_t bucket_of(const char* name) {
+  uint32_t hash = 2166136261u;
+  for (; *name != '\0'; name++) hash = (hash ^ static_cast<unsigned char>(*name)) * 16777619u;
+  return hash % kBuckets;
+}
+
+LoopFunction* find_function_named(const char* name) {
+  for (uint32_t at = g_buckets[bucket_of(name)]; at != 0; at = g_next[at - 1])
+    if (strcmp(g_functions[at - 1].row->function, name) == 0) return &g_functions[at - 1];
+  return nullptr;
+}
+
+const Library* library_of(const LoadedModule& module) {
+  const char* name = soname(module);
+  for (const Library& library : libraries())
+    for (const char* beginning : library.sonames)
+      if (strncmp(name, beginning, strlen(beginning)) == 0) return &library;
+  return nullptr;
+}
+
+void add_function(const LoadedModule& module, const Library& library, const Row& row) {
+  LoopFunction* known = find_function_named(row.function);
+  // The first library that defines it is the one that the loader binds its callers to.
+  if (known != nullptr && find_module(reinterpret_cast<uint64_t>(known->real)) != nullptr) return;
+  const uint64_t address = exported_function(module, row.function);
+  if (address == 0) return;
+  if (known == nullptr) {
+    if (g_count == kMaxFunctions) return;
+    known = &g_functions[g_count++];
+    uint8_t& bucket = g_buckets[bucket_of(row.function)];
+    g_next[known - g_functions] = bucket;
+    bucket = static_cast<uint8_t>(g_count);
+  }
+  *known = {&row, &library, reinterpret_cast<void*>(address), module.start, module.end};
+}
+
+// Whether a slot that is bound at its first call can lead nowhere else: nobody but such libraries defines it.
+bool is_only_definition(const char* name) {
+  for (const LoadedModule& module : modules()) {
+    if (module.unloaded.load(std::memory_order_relaxed) || library_of(module) != nullptr) continue;
+    if (exported_function(module, name) != 0) return false;
+  }
+  return true;
+}
+
+struct Visit {
+  const LoadedModule& module;
+  SlotPatcher& patcher;
+};
+
+void patch(const Import& import, void* context) {
+  const auto& [module, patcher] = *static_cast<Visit*>(context);
+  LoopFunction* function = find_function_named(import.name);
+  if (function == nullptr) return;
+  const auto target = reinterpret_cast<uint64_t>(*import.slot);
+  const bool is_unresolved = import.may_be_unresolved && target >= module.start && target < module.end;
+  const bool is_bound = *import.slot == function->real;
+  if (!is_bound && !(is_unresolved && is_only_definition(import.name))) return;
+  patcher.write(import.slot, thunk(ThunkArray::kCall, static_cast<uint32_t>(function - g_functions)));
+}
+
+}  // namespace
+
+void start_loops(bool (*begin_tracing)()) {
+  g_begin_tracing = begin_tracing;
+}
+
+bool begin_tracing() {
+  return g_begin_tracing != nullptr && g_begin_tracing();
+}
+
+const LoopFunction& loop_function(uint32_t number) {
+  return g_functions[number];
+}
+
+bool find_loop_library(const LoadedModule& module) {
+  const Library* library = library_of(module);
+  if (library == nullptr) return false;
+  for (const Row& row : library->rows) add_function(module, *library, row);
+  g_library_has_come = true;
+  return true;
+}
+
+bool has_loop_library() {
+  return g_count != 0;
+}
+
+void patch_loop_calls() {
+  const auto all = modules();
+  if (g_library_has_come) g_patched_modules = 0;
+  g_library_has_come = false;
+  if (g_count == 0) return;
+  SlotPatcher patcher;
+  const LoadedModule* self = find_module(reinterpret_cast<uint64_t>(&patch_loop_calls));
+  for (const LoadedModule& module : all.subspan(g_patched_modules)) {
+    if (&module == self || module.unloaded.load(std::memory_order_relaxed)) continue;
+    Visit visit{module, patcher};
+    for_each_function_slot(module, patch, &visit);
+  }
+  g_patched_modules = all.size();
+}
+
+}  // namespace asynctrace::agent

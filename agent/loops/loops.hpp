@@ -1,0 +1,34 @@
+// Finds libraries with poll loops among the loaded modules, and stands before their functions in the slots
+// through which other modules, and they themselves, call them. Exports nothing: a program that has a function
+// of such a name, or asks whether there is one, sees what it would see without the agent.
+#pragma once
+
+#include <cstdint>
+
+#include "agent/loops/table.hpp"
+#include "agent/modules.hpp"
+
+namespace asynctrace::agent {
+
+// One function that the agent stands before, by the number of its thunk.
+struct LoopFunction {
+  const Row* row;
+  const Library* library;
+  void* real;
+  uint64_t start;  // of the library's code
+  uint64_t end;
+};
+const LoopFunction& loop_function(uint32_t number);
+
+// The first call of such a function asks this to begin to trace; false: it cannot, or not yet.
+void start_loops(bool (*begin_tracing)());
+bool begin_tracing();
+
+// Looks whether the module is such a library. One thread at a time.
+bool find_loop_library(const LoadedModule& module);
+bool has_loop_library();
+
+// Patches the slots of the modules that have come since the last time; of all, where a library has come.
+void patch_loop_calls();
+
+}  // namespace asynctrace::agent

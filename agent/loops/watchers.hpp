@@ -1,0 +1,78 @@
+// Watchers: one record for each thing that a poll loop of a library waits for, private and published side by
+// side under the same number, which is also that of the thunk that the library calls instead of the program's
+// callback. All functions may run in any thread; none allocates or blocks.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/capture/capture.hpp"
+#include "agent/tasks.hpp"
+#include "agent/thread_context.hpp"
+
+namespace asynctrace::agent {
+
+// How a library knows it.
+struct WatcherKey {
+  uint64_t address;  // 0: it has no name
+  uint8_t slot;
+};
+inline constexpr uint8_t kLoopSlot = 0xff;  // the loop itself
+
+// What a call says of it.
+struct WatcherFacts {
+  const void* callback;  // null: a loop
+  int32_t descriptor;    // as segment::Watcher has it
+  uint16_t library;      // label number
+  uint16_t kind;         // label number + 1
+  uint8_t leaf_class;
+  bool repeats;    // a dispatch leaves it armed
+  bool ends;       // its first dispatch is its end
+  bool zero_ends;  // one whose callback returns 0 is its end
+};
+
+struct alignas(64) WatcherEntry {
+  std::atomic<uint64_t> task_id;      // 0: free
+  std::atomic<const void*> callback;  // the program's
+  uint64_t address;
+  uint32_t task;               // slot
+  std::atomic<uint32_t> leaf;  // kNone: not armed
+  WatcherFacts facts;
+  uint8_t slot;
+};
+static_assert(sizeof(WatcherEntry) == 64);
+
+bool start_watchers();
+WatcherEntry& watcher_entry(uint32_t number);
+
+// kNone: not known.
+uint32_t find_watcher(WatcherKey key);
+
+// The watcher with this key as it is from now on; one that was there and is another one by now has ended.
+// kNone: no room (counted), or no thunk left.
+uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts& facts);
+
+// Names one that had no name so far.
+void name_watcher(const HookGuard& guard, uint32_t number, WatcherKey key);
+
+// The number stays taken until give_back(): until then the library may still call its thunk.
+void end_watcher(const HookGuard& guard, uint32_t number);
+void give_back(const HookGuard& guard, uint32_t number);
+
+// It waits, since now, armed at `site`. Returns whether it did so before.
+bool arm(const HookGuard& guard, uint32_t number, const LeafSite& site);
+void disarm(const HookGuard& guard, uint32_t number);
+
+// Its callback, or the loop, begins; `root` as in Frame. Null: nested too deeply to be recorded.
+Frame* begin_dispatch(const HookGuard& guard, uint32_t number, uintptr_t root);
+
+// Takes the innermost dispatch away, if it is the one with this root. False: it has been left long ago.
+bool end_dispatch(const HookGuard& guard, uintptr_t root);
+
+// The one dispatch of a watcher that ends with it is over, or was left by an exception.
+void end_last_dispatch(const HookGuard& guard, uint32_t number, uint64_t task_id);
+
+// Fills the segment of a forked child.
+void republish_watchers();
+
+}  // namespace asynctrace::agent

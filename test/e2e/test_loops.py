@@ -1,0 +1,187 @@
+"""Programs of poll loops, unmodified: what they watch, armed where, dispatched how often."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+
+import pytest
+from conftest import BUILD, CLI, PATIENCE, asynctrace, differences, kill_group, traced
+from processes import compile_c, environment, run
+
+LIBRARIES = {"libevent": 10}  # tasks that wait when its target is ready
+
+
+def target_of(library):
+    path = BUILD / "test" / "targets" / "loops" / f"{library}_loop"
+    assert path.exists(), f"{path} is not built"
+    return path
+
+
+def watcher(dump, task):
+    """As the target's LEAF lines have it; functions of the libraries themselves have no names here."""
+    (leaf,) = task["leaves"]
+    assert leaf["confirmed"] and leaf["reason"] is None
+    place = [dump["frames"][i] for i in dump["stacks"][leaf["stack"]] if dump["frames"][i]["class"] == "user"][-1]
+    internal = task["type"].startswith("lib") and "+0x" in task["type"]
+    line = f"{place['file'].rsplit('/', 1)[-1]}:{place['line']}"
+    return f"{line} {leaf['kind']}, {'internal' if internal else task['type']}"
+
+
+@pytest.mark.parametrize("by", ["run", "preload"])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_watchers_of_a_library(tmp_path, library, by):
+    with traced(target_of(library), segment_dir=tmp_path, by=by) as target:
+        dump = target.dump()
+        text = asynctrace("dump", target.pid, env=target.env).stdout
+    assert {rest.rsplit(" ", 1)[1] for rest in target.words("CHECK")} == {"yes"}, target.lines
+    found = Counter(watcher(dump, task) for task in dump["tasks"] if task["kind"] == "task")
+    assert differences(Counter(target.words("LEAF")), found) == []
+    assert dump["runtimes"] == [{"name": library, "version": None, "tasks": LIBRARIES[library], "workers": 1}]
+    assert all(count == 0 for count in dump["lost"].values()) and dump["diagnostics"] == []
+    polls = {task["type"]: task["polls"] for task in dump["tasks"]}
+    for callback, count in (rest.split(" ") for rest in target.words("POLLS")):
+        assert polls[callback] == int(count), callback
+    assert [thread["state"] for thread in dump["threads"]] == ["parked"]
+    assert f"{library}, 1 worker: 1 parked" in text and ", calls on_readable" in text
+    assert target.process.returncode == 0
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_same_without_an_agent(library):
+    result = run([target_of(library)], environment(None), pass_fds=[])
+    assert result.returncode == 0 and "CHECK" in result.stdout and " no\n" not in result.stdout
+
+
+# Whose functions are stood before.
+
+UNUSED = """
+#include <event2/event.h>
+#include <stdio.h>
+int main(void) { return printf("%s\\n", event_get_version()) < 0; }
+"""
+OWN = """
+#include <event2/event.h>
+#include <stdio.h>
+#include <unistd.h>
+static int calls;
+int event_add(struct event *watcher, const struct timeval *after) { (void)watcher, (void)after; return calls++; }
+static void on_timer(int fd, short what, void *base) { (void)fd, (void)what; event_base_loopbreak(base); }
+int main(void) {
+  struct event_base *base = event_base_new();
+  struct timeval now = {0, 0};
+  struct event *timer = evtimer_new(base, on_timer, base);
+  event_base_once(base, -1, EV_TIMEOUT, on_timer, base, &now);
+  event_add(timer, &now);
+  event_base_loop(base, 0);
+  printf("CALLS %d\\nREADY %d\\n", calls, (int)getpid());
+  fflush(stdout);
+  return (int)read(0, base, 1);
+}
+"""
+ASKS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+int event_add(void *watcher, void *after) __attribute__((weak));
+int main(void) { return printf("%d %d\\n", event_add != 0, dlsym(RTLD_DEFAULT, "event_add") != 0) < 0; }
+"""
+
+
+def test_a_library_that_is_not_used_leaves_no_file(tmp_path):
+    segments = tmp_path / "segments"
+    segments.mkdir(mode=0o700)
+    assert run([compile_c(tmp_path, "unused", UNUSED, "-levent")], environment(segments)).returncode == 0
+    assert list(segments.iterdir()) == []
+
+
+def test_who_asks_for_a_function_is_told_the_truth(tmp_path):
+    segments = tmp_path / "segments"
+    segments.mkdir(mode=0o700)
+    program = compile_c(tmp_path, "asks", ASKS)
+    assert [run([program], environment(where)).stdout for where in (None, segments)] == ["0 0\n"] * 2
+
+
+@pytest.mark.parametrize("binding", ["lazy", "now"])
+def test_a_function_of_the_same_name_is_the_program_s_own(tmp_path, binding):
+    program = compile_c(tmp_path, "own", OWN, "-rdynamic", f"-Wl,-z,{binding}", "-levent")
+    (tmp_path / "segments").mkdir(mode=0o700)
+    with traced(program, segment_dir=tmp_path / "segments") as target:
+        assert target.words("CALLS") == ["1"]
+        assert target.dump()["tasks"] == []
+
+
+# memcached
+
+@contextlib.contextmanager
+def memcached(directory, by_agent):
+    """Its port, and how to dump it."""
+    port_file = directory / "port"
+    segments = directory / "segments"
+    segments.mkdir(mode=0o700)
+    env = {**environment(None), "ASYNCTRACE_DIR": str(segments), "MEMCACHED_PORT_FILENAME": str(port_file)}
+    command = ["memcached", "-u", "root", "-l", "127.0.0.1", "-p", "-1", "-U", "0", "-t", "2"]
+    process = subprocess.Popen([str(CLI), "run", "-q", "--", *command] if by_agent else command, env=env,
+                               start_new_session=True)
+    watchdog = threading.Timer(PATIENCE, kill_group, [process])
+    watchdog.start()
+    try:
+        while not port_file.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        port = int(port_file.read_text().split("TCP INET: ")[1].split()[0])
+        yield port, lambda: json.loads(asynctrace("dump", "--format", "json", env=env).stdout)
+    finally:
+        watchdog.cancel()
+        kill_group(process)
+        process.wait()
+
+
+def ask(connection, request, end):
+    connection.sendall(request)
+    answer = b""
+    while not answer.endswith(end):
+        answer += connection.recv(65536)
+    return answer
+
+
+def session(port):
+    """Requests of three clients; what they were answered."""
+    clients = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(3)]
+    answers = []
+    for i, client in enumerate(clients):
+        value = bytes([97 + i]) * 100_000
+        answers.append(ask(client, b"set key%d 0 0 %d\r\n%s\r\n" % (i, len(value), value), b"\r\n"))
+    for client in reversed(clients):
+        answers.append(ask(client, b"get key0 key1 key2 none\r\n", b"END\r\n"))
+        answers.append(ask(client, b"incr key0 1\r\n", b"\r\n"))
+    return clients, answers
+
+
+def kinds(dump):
+    return Counter(leaf["kind"] for task in dump["tasks"] for leaf in task["leaves"])
+
+
+def test_memcached(tmp_path):
+    directories = [tmp_path / name for name in ("without", "with")]
+    for directory in directories:
+        directory.mkdir()
+    with memcached(directories[0], False) as (port, _):
+        clients, expected = session(port)
+        for client in clients:
+            client.close()
+    with memcached(directories[1], True) as (port, dump):
+        idle = kinds(dump())
+        clients, answers = session(port)
+        assert answers == expected
+        busy = dump()
+        assert busy["runtimes"][0]["name"] == "libevent" and busy["runtimes"][0]["workers"] == 3
+        assert kinds(busy) == idle + Counter({"read": 3}) and idle["read"] == 3 and idle["timer"] >= 1
+        for client in clients:
+            client.close()
+        deadline = time.monotonic() + PATIENCE
+        while kinds(dump()) != idle:
+            assert time.monotonic() < deadline, "a connection that was closed is still watched"
