@@ -9,8 +9,8 @@
 #include "agent/capture/unwinder.hpp"
 #include "agent/clock.hpp"
 #include "agent/interpose.hpp"
-#include "agent/loops/calls.hpp"
 #include "agent/live.hpp"
+#include "agent/loops/calls.hpp"
 #include "agent/platform.hpp"
 #include "agent/thread_context.hpp"
 

@@ -51,7 +51,8 @@ Frame* push_poll(const HookGuard& guard, uint64_t header, uint16_t poller, uintp
   return begin(guard, frame, task, id, root);
 }
 
-Frame* push_poll_of(const HookGuard& guard, uint32_t task, uint64_t task_id, uint64_t header, uintptr_t root) {
+Frame* push_poll_of(const HookGuard& guard, uint32_t task, uint64_t task_id, uint64_t header,
+                    uintptr_t root) {
   Frame* frame = next_frame(guard, root);
   if (frame == nullptr) return nullptr;
   frame->header = header;

@@ -151,7 +151,8 @@ void mark_created(uint32_t slot) {
 void mark_waiting(uint32_t slot, uint64_t ticks) {
   uint64_t word = state_word(slot).load(std::memory_order_acquire);
   if (state_of(word) != TaskState::kRunning)
-    state_word(slot).compare_exchange_strong(word, pack(ticks, TaskState::kWaiting), std::memory_order_acq_rel);
+    state_word(slot).compare_exchange_strong(word, pack(ticks, TaskState::kWaiting),
+                                             std::memory_order_acq_rel);
 }
 
 void set_task_address(uint32_t slot, uint64_t address) {

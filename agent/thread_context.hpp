@@ -29,10 +29,10 @@ struct Frame {
   uint64_t task_id;                  // 0: no record could be had
   uint64_t outermost_id;             // task of the outermost poll in progress: the worker loop
   uint64_t began;
-  uint32_t task;    // slot, kNone
-  uint32_t poll;    // number of this poll
-  uint32_t poller;  // index of its poll function
-  uint32_t leaves;  // begun so far
+  uint32_t task;             // slot, kNone
+  uint32_t poll;             // number of this poll
+  uint32_t poller;           // index of its poll function
+  uint32_t leaves;           // begun so far
   uint32_t last_of_watcher;  // the watcher that ends with this dispatch, kNone
 };
 
@@ -70,7 +70,7 @@ struct ThreadContext {
   IndexCache leaves;
   IndexCache native_tasks;
   IndexCache watchers;
-  uintptr_t library_call;     // frame of the library function in progress that its hook has recorded, 0: none
+  uintptr_t library_call;  // frame of the library function in progress that its hook has recorded, 0: none
   asynctrace_frame* boundary;       // innermost one of the native API, on the thread's own stack
   asynctrace_collector* collector;  // innermost one, there as well
   alignas(

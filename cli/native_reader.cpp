@@ -54,8 +54,7 @@ std::optional<uint32_t> NativeReader::label(uint32_t leaf_flags) {
 
 std::optional<uint32_t> NativeReader::stack_of(uint64_t site) {
   if (site == 0) return {};
-  const auto [entry, is_new] =
-      stacks_.try_emplace(site, static_cast<uint32_t>(snapshot_.stacks.size()));
+  const auto [entry, is_new] = stacks_.try_emplace(site, static_cast<uint32_t>(snapshot_.stacks.size()));
   if (is_new) snapshot_.stacks.push_back({{site}, false, false, false});
   return entry->second;
 }

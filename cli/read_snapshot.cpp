@@ -245,8 +245,8 @@ class Builder {
     out.stuck =
         raw.settled && nothing_wakes_it &&
         std::all_of(out.leaves.begin(), out.leaves.end(), [](const Leaf& leaf) { return leaf.waker_gone; });
-    // A thread that once waited in a block_on keeps its pseudo task, one known by its wakers alone may be about to
-    // end, and a watcher that is not armed waits for nothing.
+    // A thread that once waited in a block_on keeps its pseudo task, one known by its wakers alone may be
+    // about to end, and a watcher that is not armed waits for nothing.
     const bool is_dispatched = out.kind == TaskKind::kWatcher && out.state == TaskState::kRunning;
     if (out.kind != TaskKind::kTask && out.leaves.empty() && !is_dispatched) return;
     snapshot_.tasks.push_back(std::move(out));

@@ -91,8 +91,9 @@ struct NativeTask {
 // A watcher of a poll loop, or such a loop itself.
 struct Watcher {
   std::string library;
-  std::optional<uint32_t> callback;  // index into Snapshot::stacks: the function that it calls; nothing: a loop
-  int descriptor = -1;               // of a signal's watcher its number; -1: none, or not known
+  std::optional<uint32_t>
+      callback;         // index into Snapshot::stacks: the function that it calls; nothing: a loop
+  int descriptor = -1;  // of a signal's watcher its number; -1: none, or not known
 };
 
 struct Task {

@@ -2,11 +2,11 @@
 // This header is the only place that knows its layout. Plain data, no functions that allocate; the agent
 // includes it in code that may run in any thread and inside a signal handler.
 //
-//   offset 0                                                                               Header::file_size
-//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+--------+----------+
-//   | Header | strings | modules | pollers | threads | tasks | leaves | stacks | pcs | labels | native | watchers |
-//   |        |         |         |         |         |       |        |        |     |        | tasks  |          |
-//   +--------+---------+---------+---------+---------+-------+--------+--------+-----+--------+--------+----------+
+//   offset 0                                                              Header::file_size
+//   +------+-------+-------+-------+-------+-----+------+------+---+------+------+--------+
+//   |Header|strings|modules|pollers|threads|tasks|leaves|stacks|pcs|labels|native|watchers|
+//   |      |       |       |       |       |     |      |      |   |      |tasks |        |
+//   +------+-------+-------+-------+-------+-----+------+------+---+------+------+--------+
 //     4 KiB    each section starts on a page; an array of `capacity` items of `item_size` bytes
 //
 // The file is created sparse at its final size; pages are reserved before they are written, so that a full
@@ -267,8 +267,8 @@ enum class TaskKind : uint8_t {
   // not known, a block_on, or a future that a combinator gave a waker of its own. It lasts as long as a leaf
   // of its.
   kWaker = 2,
-  // A watcher of a poll loop, or such a loop itself: see Watcher. It waits while it has a leaf, that is, while
-  // it is armed; a poll is a dispatch of its callback.
+  // A watcher of a poll loop, or such a loop itself: see Watcher. It waits while it has a leaf, that is,
+  // while it is armed; a poll is a dispatch of its callback.
   kWatcher = 3,
 };
 enum TaskFlags : uint8_t {
@@ -361,8 +361,8 @@ struct NativeTask {
 };
 static_assert(sizeof(NativeTask) == 64);
 
-// What is known of a task of kind kWatcher beyond kTasks; Task::address is the watcher as the library knows it.
-// A slot is free while `task` is 0; `task` is stored last with release, and set to 0 first.
+// What is known of a task of kind kWatcher beyond kTasks; Task::address is the watcher as the library knows
+// it. A slot is free while `task` is 0; `task` is stored last with release, and set to 0 first.
 struct Watcher {
   uint64_t task;       // id
   uint64_t callback;   // the program's function; 0: the task is the loop itself

@@ -21,8 +21,10 @@ void* thunk(ThunkArray array, uint32_t number) {
 }
 
 uint32_t thunk_number(ThunkArray array, const void* address) {
-  const auto offset = static_cast<uint64_t>(static_cast<const char*>(address) - static_cast<char*>(thunk(array, 0)));
-  const bool is_one = offset < kThunkCounts[static_cast<size_t>(array)] * kThunkSize && offset % kThunkSize == 0;
+  const auto offset =
+      static_cast<uint64_t>(static_cast<const char*>(address) - static_cast<char*>(thunk(array, 0)));
+  const bool is_one =
+      offset < kThunkCounts[static_cast<size_t>(array)] * kThunkSize && offset % kThunkSize == 0;
   return is_one ? static_cast<uint32_t>(offset / kThunkSize) : UINT32_MAX;
 }
 

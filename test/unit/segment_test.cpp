@@ -140,7 +140,7 @@ TEST(SegmentLayout, Header) {
 TEST(SegmentLayout, Numbers) {
   EXPECT_EQ(kVersion, 3u);
   EXPECT_EQ(kPage, 4096u);
-  const int sections[] = {kStrings, kModules, kPollers, kThreads,     kTasks,       kLeaves,
+  const int sections[] = {kStrings, kModules, kPollers, kThreads,     kTasks,    kLeaves,
                           kStacks,  kPcs,     kLabels,  kNativeTasks, kWatchers, kSectionCount};
   const int counters[] = {kLostLeaves,   kLostTasks,       kLostStacks,       kLostThreads,
                           kUnwindFailed, kUnmemoizedWalks, kSelfWakingStacks, kTablesOff};

@@ -1,5 +1,5 @@
-// libevent: a watcher in each role of the table of libevent's functions, in ways that the lines on stdout tell. Ends at
-// the end of stdin.
+// libevent: a watcher in each role of the table of libevent's functions, in ways that the lines on stdout
+// tell. Ends at the end of stdin.
 #include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>

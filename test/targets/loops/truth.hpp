@@ -1,5 +1,5 @@
-// What the targets of poll loops say of themselves: LEAF file:line kind, callback for each watcher that stays armed, on
-// the line that arms it.
+// What the targets of poll loops say of themselves: LEAF file:line kind, callback for each watcher that stays
+// armed, on the line that arms it.
 #pragma once
 
 #include <stdio.h>
