@@ -3,10 +3,8 @@
 // second hook look at the result. Exceptions pass through: nothing here would have to run then.
 
         // CallRegisters, agent/loops/calls.hpp; frame pointer relative
-        .set    SIZE, 240
-        .set    VECTORS, 64 - SIZE
-        .set    RESULTS, 192 - SIZE
-        .set    VECTOR_RESULT, 208 - SIZE
+        .set    SIZE, 96
+        .set    RESULTS, 64 - SIZE
 
         .macro HOOKED name, before, after
         .text
@@ -30,9 +28,6 @@
         movq    %r9, 40 - SIZE(%rbp)
         movq    %rax, 48 - SIZE(%rbp)
         movq    %r11, 56 - SIZE(%rbp)
-        .irp    i, 0, 1, 2, 3, 4, 5, 6, 7
-        movups  %xmm\i, VECTORS + 16 * \i(%rbp)
-        .endr
         movq    %rsp, %rdi
         movq    %rbp, %rsi
         call    \before
@@ -48,10 +43,7 @@
         movq    %rax, -8(%rsp, %rdx, 8)
         decq    %rdx
         jnz     1b
-2:      .irp    i, 0, 1, 2, 3, 4, 5, 6, 7
-        movups  VECTORS + 16 * \i(%rbp), %xmm\i
-        .endr
-        movq    0 - SIZE(%rbp), %rdi
+2:      movq    0 - SIZE(%rbp), %rdi
         movq    8 - SIZE(%rbp), %rsi
         movq    16 - SIZE(%rbp), %rdx
         movq    24 - SIZE(%rbp), %rcx
@@ -61,13 +53,11 @@
         call    *%r11
         movq    %rax, RESULTS(%rbp)
         movq    %rdx, RESULTS + 8(%rbp)
-        movups  %xmm0, VECTOR_RESULT(%rbp)
         leaq    -SIZE(%rbp), %rdi
         movq    %rbp, %rsi
         call    \after
         movq    RESULTS(%rbp), %rax
         movq    RESULTS + 8(%rbp), %rdx
-        movups  VECTOR_RESULT(%rbp), %xmm0
         leave
         .cfi_def_cfa rsp, 8
         .cfi_same_value rbp

@@ -236,7 +236,8 @@ void record_walk(ThreadContext& context, const Request& request, Scratch& scratc
 
 // Remembers the path. Where an earlier path had the same leaf and distance, learns which slot tells them
 // apart.
-void remember(const Request& request, Site* site, const Recording& recording, StackEntry* stack) {
+__attribute__((noinline)) void remember(const Request& request, Site* site, const Recording& recording,
+                                        StackEntry* stack) {
   const uint32_t links =
       recording.end_pc != 0 || recording.count == 0 ? recording.count : recording.count - 1;
   Path* path = stack_arena().make<Path>();

@@ -181,10 +181,12 @@ bool find_fde(const LoadedModule& module, uint64_t address, Fde& fde) {
   return entry != nullptr && parse_fde(entry, fde) && address >= fde.range.start && address < fde.range.end;
 }
 
+// Small, for it lies on the stack of a hook. A number that does not fit gives a rule that libunwind does not
+// agree with.
 struct Row {
-  uint64_t cfa_register = 0;
-  int64_t cfa_offset = 0;
-  int64_t frame_pointer_at = 0;
+  uint32_t cfa_register = 0;
+  int32_t cfa_offset = 0;
+  int32_t frame_pointer_at = 0;
   bool cfa_plain = false;
   bool return_address_plain = false;
   enum class Saved : uint8_t { kUnchanged, kAtOffset, kOther } frame_pointer = Saved::kUnchanged;
@@ -226,7 +228,7 @@ class Machine {
 
   void set_offset(uint64_t reg, int64_t offset) {
     if (reg == kFramePointerRegister)
-      row.frame_pointer = Row::Saved::kAtOffset, row.frame_pointer_at = offset;
+      row.frame_pointer = Row::Saved::kAtOffset, row.frame_pointer_at = static_cast<int32_t>(offset);
     else if (reg == kReturnAddressRegister) row.return_address_plain = offset == -8;
   }
 
@@ -245,8 +247,8 @@ class Machine {
   }
 
   void set_cfa(uint64_t reg, int64_t offset) {
-    row.cfa_register = reg;
-    row.cfa_offset = offset;
+    row.cfa_register = static_cast<uint32_t>(reg);
+    row.cfa_offset = static_cast<int32_t>(offset);
     row.cfa_plain = true;
   }
 
@@ -289,8 +291,8 @@ class Machine {
         set_cfa(r, static_cast<int64_t>(in.uleb()));
         return true;
       }
-      case 0x0d: row.cfa_register = in.uleb(); return true;
-      case 0x0e: row.cfa_offset = static_cast<int64_t>(in.uleb()); return true;
+      case 0x0d: row.cfa_register = static_cast<uint32_t>(in.uleb()); return true;
+      case 0x0e: row.cfa_offset = static_cast<int32_t>(in.uleb()); return true;
       case 0x0f:
         row.cfa_plain = false;
         in.skip(in.uleb());
@@ -310,7 +312,7 @@ class Machine {
         set_cfa(r, in.sleb() * cie_.data_alignment);
         return true;
       }
-      case 0x13: row.cfa_offset = in.sleb() * cie_.data_alignment; return true;
+      case 0x13: row.cfa_offset = static_cast<int32_t>(in.sleb() * cie_.data_alignment); return true;
       case 0x14:
       case 0x15:
         set_other(in.uleb());

@@ -19,9 +19,9 @@ struct FunctionRange {
 struct FrameRule {
   enum class Base : uint8_t { kStackPointer, kFramePointer, kOther };
   Base base = Base::kOther;
-  int64_t cfa_offset = 0;            // CFA = base register + this
+  int32_t cfa_offset = 0;            // CFA = base register + this
   bool saves_frame_pointer = false;  // the caller's frame pointer lies at CFA + saved_at
-  int64_t saved_at = 0;
+  int32_t saved_at = 0;
   bool plain = false;  // return address at CFA - 8, frame pointer unchanged or saved at a fixed place
 };
 

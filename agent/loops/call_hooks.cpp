@@ -21,35 +21,26 @@ ThreadContext* thread_in_loop() {
 // One call of a library function.
 class Call {
  public:
-  Call(CallRegisters& registers, uint64_t* frame)
-      : registers_(registers),
-        stack_(frame + 2),
-        function_(loop_function(static_cast<uint32_t>(registers.number))),
-        row_(*function_.row) {}
+  Call(CallRegisters& registers, uint64_t* frame) : registers_(registers), stack_(frame + 2) {}
 
-  void* real() const { return function_.real; }
-  const Row& row() const { return row_; }
+  const LoopFunction& function() const { return loop_function(static_cast<uint32_t>(registers_.number)); }
+  const Row& row() const { return *function().row; }
   bool is_from_library(uint64_t return_address) const {
-    return return_address >= function_.start && return_address < function_.end;
+    return return_address >= function().start && return_address < function().end;
   }
 
-  void before(const HookGuard& guard, const LeafSite& site, uintptr_t root) {
-    switch (row_.role) {
+  // The watcher that the call is about to arm, kNone. Not inlined: off the stack when that is walked.
+  __attribute__((noinline)) uint32_t before(const HookGuard& guard, uintptr_t root) {
+    switch (row().role) {
       case LoopRole::kSetCallback: set(guard); break;
       case LoopRole::kArm:
-      case LoopRole::kOnce: {
-        const bool names_callback = row_.callback != kAbsent;
-        const uint32_t number = names_callback ? set(guard) : find_watcher(key());
-        if (number == kNone) break;
-        registers_.watcher = number;
-        registers_.was_armed = arm(guard, number, site);
-        break;
-      }
+      case LoopRole::kOnce:
+        return registers_.watcher = row().callback != kAbsent ? set(guard) : find_watcher(key());
       case LoopRole::kDisarm: {
         const uint32_t number = find_watcher(key());
         if (number == kNone) break;
         const bool is_meant =
-            row_.kind_class == 0 || row_.kind_class == watcher_entry(number).facts.leaf_class;
+            row().kind_class == 0 || row().kind_class == watcher_entry(number).facts.leaf_class;
         if (is_meant) disarm(guard, number);
         break;
       }
@@ -57,16 +48,17 @@ class Call {
       case LoopRole::kLoop: begin_loop(guard, root); break;
       case LoopRole::kCallbackOf: break;
     }
+    return kNone;
   }
 
   void after(const HookGuard& guard, uintptr_t root) {
     const uint32_t number = registers_.watcher;
-    switch (row_.role) {
+    switch (row().role) {
       case LoopRole::kSetCallback:
       case LoopRole::kArm:
       case LoopRole::kOnce:
         if (number == kNone) break;
-        if (row_.watcher >= kResult && !failed()) name(guard, number);
+        if (row().watcher >= kResult && !failed()) name(guard, number);
         else if (failed()) undo(guard, number);
         break;
       case LoopRole::kFree: give_back_all(guard); break;
@@ -80,9 +72,9 @@ class Call {
 
   // The program asked for its callback: it shall see its own.
   void give_callback_back() {
-    void** where = row_.callback == kResult
+    void** where = row().callback == kResult
                        ? reinterpret_cast<void**>(&registers_.results[0])
-                       : reinterpret_cast<void**>(argument(row_.callback - stored_at(0)));
+                       : reinterpret_cast<void**>(argument(row().callback - stored_at(0)));
     if (where == nullptr) return;
     const uint32_t number = thunk_number(ThunkArray::kDispatch, *where);
     if (number != UINT32_MAX)
@@ -95,61 +87,61 @@ class Call {
   }
 
   WatcherKey key() {
-    const bool is_argument = row_.watcher >= 0 && row_.watcher < kResult;
-    return {is_argument ? argument(row_.watcher) : 0, row_.slot};
+    const bool is_argument = row().watcher >= 0 && row().watcher < kResult;
+    return {is_argument ? argument(row().watcher) : 0, row().slot};
   }
 
   bool failed() const {
     const auto result = static_cast<int>(registers_.results[0]);
-    return (row_.fails_by_result && result != 0) || (row_.watcher == kResult && registers_.results[0] == 0);
+    return (row().fails_by_result && result != 0) || (row().watcher == kResult && registers_.results[0] == 0);
   }
 
   bool repeats() {
-    if (row_.events != kAbsent && function_.library->persistent != 0)
-      return (argument(row_.events) & function_.library->persistent) != 0;
-    return row_.repeats == kAgainAndAgain || (row_.repeats >= 0 && argument(row_.repeats) != 0);
+    if (row().events != kAbsent && function().library->persistent != 0)
+      return (argument(row().events) & function().library->persistent) != 0;
+    return row().repeats == kAgainAndAgain || (row().repeats >= 0 && argument(row().repeats) != 0);
   }
 
   // Lets the library call our thunk. kNone: it is left as it is.
   uint32_t set(const HookGuard& guard) {
-    const void* callback = reinterpret_cast<void*>(argument(row_.callback));
+    const void* callback = reinterpret_cast<void*>(argument(row().callback));
     if (callback == nullptr) return kNone;
     // One that the program found in the library's memory.
     if (const uint32_t ours = thunk_number(ThunkArray::kDispatch, callback); ours != UINT32_MAX)
       callback = watcher_entry(ours).callback.load(std::memory_order_acquire);
-    const auto events = row_.events != kAbsent ? static_cast<uint32_t>(argument(row_.events)) : 0;
-    const Kind kind = kind_of(function_, events);
+    const auto events = row().events != kAbsent ? static_cast<uint32_t>(argument(row().events)) : 0;
+    const Kind kind = kind_of(function(), events);
     const WatcherFacts facts{
         .callback = callback,
-        .descriptor = row_.descriptor != kAbsent ? static_cast<int32_t>(argument(row_.descriptor)) : -1,
-        .library = library_label(*function_.library),
+        .descriptor = row().descriptor != kAbsent ? static_cast<int32_t>(argument(row().descriptor)) : -1,
+        .library = library_label(*function().library),
         .kind = static_cast<uint16_t>(kind.label + 1),
         .leaf_class = kind.leaf_class,
         .repeats = repeats(),
-        .ends = row_.role == LoopRole::kOnce,
-        .zero_ends = row_.zero_ends};
+        .ends = row().role == LoopRole::kOnce,
+        .zero_ends = row().zero_ends};
     const uint32_t number = set_watcher(guard, key(), facts);
     if (number == kNone) return kNone;
-    argument(row_.callback) = reinterpret_cast<uint64_t>(thunk(ThunkArray::kDispatch, number));
+    argument(row().callback) = reinterpret_cast<uint64_t>(thunk(ThunkArray::kDispatch, number));
     return registers_.watcher = number;
   }
 
   void name(const HookGuard& guard, uint32_t number) {
     uint64_t address = registers_.results[0];
-    if (row_.watcher > kResult) {
-      const auto* where = reinterpret_cast<const uint64_t*>(argument(row_.watcher - stored_at(0)));
+    if (row().watcher > kResult) {
+      const auto* where = reinterpret_cast<const uint64_t*>(argument(row().watcher - stored_at(0)));
       address = where != nullptr ? *where : 0;
     }
     // It may be over already.
     if (address != 0 && watcher_entry(number).task_id.load(std::memory_order_acquire) != 0)
-      name_watcher(guard, number, {address, row_.slot});
+      name_watcher(guard, number, {address, row().slot});
   }
 
   void undo(const HookGuard& guard, uint32_t number) {
-    const bool is_known = row_.watcher >= 0 && row_.watcher < kResult;
-    if (row_.role == LoopRole::kArm && is_known) {
+    const bool is_known = row().watcher >= 0 && row().watcher < kResult;
+    if (row().role == LoopRole::kArm && is_known) {
       if (!registers_.was_armed) disarm(guard, number);
-    } else if (!is_known || row_.role == LoopRole::kOnce) {
+    } else if (!is_known || row().role == LoopRole::kOnce) {
       end_watcher(guard, number);
       give_back(guard, number);
     }
@@ -159,7 +151,7 @@ class Call {
   // then, in a chain by the word for an address that they no longer have.
   void end_all(const HookGuard& guard) {
     const uint64_t address = key().address;
-    for (uint8_t slot = 0; slot < function_.library->slots; slot++) {
+    for (uint8_t slot = 0; slot < function().library->slots; slot++) {
       const uint32_t number = find_watcher({address, slot});
       if (number == kNone) continue;
       end_watcher(guard, number);
@@ -180,7 +172,7 @@ class Call {
   void begin_loop(const HookGuard& guard, uintptr_t root) {
     const WatcherFacts facts{.callback = nullptr,
                              .descriptor = -1,
-                             .library = library_label(*function_.library),
+                             .library = library_label(*function().library),
                              .kind = 0,
                              .leaf_class = 0,
                              .repeats = true,
@@ -197,8 +189,6 @@ class Call {
 
   CallRegisters& registers_;
   uint64_t* stack_;
-  const LoopFunction& function_;
-  const Row& row_;
 };
 
 }  // namespace
@@ -206,25 +196,35 @@ class Call {
 
 using namespace asynctrace::agent;
 
-CallTarget asynctrace_before_call(CallRegisters* registers, uint64_t* frame) {
+namespace {
+
+// What a hook does while the guard is held, on as little stack as may be: below it stacks are walked.
+void record(CallRegisters* registers, uint64_t* frame) {
   const ErrnoKeeper errno_keeper;
-  Call call(*registers, frame);
-  registers->watcher = kNone;
-  registers->is_recorded = registers->is_begun = registers->was_armed = false;
-  const CallTarget target{call.real(), call.row().stack_words};
   const HookGuard guard(thread_in_loop());
-  if (!guard) return target;
+  if (!guard) return;
   const auto root = reinterpret_cast<uintptr_t>(frame);
   drop_dead_frames(guard, root);
-  const LeafSite site = LeafSite::of_hook(frame);
   ThreadContext& context = guard.context();
   if (context.library_call <= root) context.library_call = 0;  // left by longjmp
-  if (context.library_call != 0 && call.is_from_library(site.return_address)) return target;
+  Call call(*registers, frame);
+  const uint64_t return_address = frame[1];
+  if (context.library_call != 0 && call.is_from_library(return_address)) return;
   registers->is_recorded = true;
   registers->outer_call = context.library_call;
   if (call.row().role != LoopRole::kLoop) context.library_call = root;
-  call.before(guard, site, root);
-  return target;
+  if (const uint32_t number = call.before(guard, root); number != kNone)
+    registers->was_armed = arm(guard, number, capture(guard, LeafSite::of_hook(frame)));
+}
+
+}  // namespace
+
+CallTarget asynctrace_before_call(CallRegisters* registers, uint64_t* frame) {
+  registers->watcher = kNone;
+  registers->is_recorded = registers->is_begun = registers->was_armed = false;
+  record(registers, frame);
+  const LoopFunction& function = loop_function(static_cast<uint32_t>(registers->number));
+  return {function.real, function.row->stack_words};
 }
 
 void asynctrace_after_call(CallRegisters* registers, uint64_t* frame) {

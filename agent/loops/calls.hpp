@@ -1,6 +1,7 @@
 // The hooks behind <arch>_calls.S: before and after a library function that the agent stands before, and
 // before and after a callback of the program that the library calls. They see the registers of the call and
-// may change what stands in them.
+// may change what stands in them. Neither a function nor a callback of the table has floating-point arguments
+// or results.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,7 @@ struct CallRegisters {
   uint64_t arguments[kRegisterArguments];
   uint64_t vector_count;  // of a call with variable arguments
   uint64_t number;        // of the thunk
-  unsigned char vectors[8][16];
   uint64_t results[2];
-  unsigned char vector_result[16];
   // Of the hook that runs before, for the one that runs after.
   uint32_t watcher;
   bool is_recorded;
@@ -24,7 +23,7 @@ struct CallRegisters {
   bool was_armed;
   uint64_t outer_call;
 };
-static_assert(sizeof(CallRegisters) == 240);
+static_assert(sizeof(CallRegisters) == 96);
 
 struct CallTarget {
   void* function;

@@ -25,7 +25,7 @@ class Words {
     memcpy(text_ + length_, part, length);
     length_ += length;
   }
-  char text_[64] = {};
+  char text_[32] = {};  // short, for it lies on the stack of a hook; what is longer is cut
   size_t length_ = 0;
 };
 

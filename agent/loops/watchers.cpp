@@ -135,9 +135,8 @@ void give_back(const HookGuard& guard, uint32_t number) {
   g_pool.give(guard.context().watchers, number);
 }
 
-bool arm(const HookGuard& guard, uint32_t number, const LeafSite& site) {
+__attribute__((noinline)) bool arm(const HookGuard& guard, uint32_t number, const StackEntry* stack) {
   WatcherEntry& entry = g_entries[number];
-  const StackEntry* stack = capture(guard, site);
   const uint64_t ticks = now();
   const LeafOwner owner{.task = entry.task,
                         .task_id = entry.task_id.load(std::memory_order_relaxed),

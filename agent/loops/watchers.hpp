@@ -59,8 +59,8 @@ void name_watcher(const HookGuard& guard, uint32_t number, WatcherKey key);
 void end_watcher(const HookGuard& guard, uint32_t number);
 void give_back(const HookGuard& guard, uint32_t number);
 
-// It waits, since now, armed at `site`. Returns whether it did so before.
-bool arm(const HookGuard& guard, uint32_t number, const LeafSite& site);
+// It waits, since now, armed at `stack` (null: lost). Returns whether it did so before.
+bool arm(const HookGuard& guard, uint32_t number, const StackEntry* stack);
 void disarm(const HookGuard& guard, uint32_t number);
 
 // Its callback, or the loop, begins; `root` as in Frame. Null: nested too deeply to be recorded.

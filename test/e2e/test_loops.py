@@ -31,11 +31,21 @@ def watcher(dump, task):
     return f"{line} {leaf['kind']}, {'internal' if internal else task['type']}"
 
 
+def parked(target):
+    """A dump of loops that sleep: they say READY while they are still awake."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        dump = target.dump()
+        if all(thread["state"] == "parked" for thread in dump["threads"]):
+            return dump
+    pytest.fail("some loop never goes to sleep")
+
+
 @pytest.mark.parametrize("by", ["run", "preload"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_watchers_of_a_library(tmp_path, library, by):
     with traced(target_of(library), segment_dir=tmp_path, by=by) as target:
-        dump = target.dump()
+        dump = parked(target)
         text = asynctrace("dump", target.pid, env=target.env).stdout
     assert {rest.rsplit(" ", 1)[1] for rest in target.words("CHECK")} == {"yes"}, target.lines
     found = Counter(watcher(dump, task) for task in dump["tasks"] if task["kind"] == "task")
@@ -45,7 +55,7 @@ def test_watchers_of_a_library(tmp_path, library, by):
     polls = {task["type"]: task["polls"] for task in dump["tasks"]}
     for callback, count in (rest.split(" ") for rest in target.words("POLLS")):
         assert polls[callback] == int(count), callback
-    assert [thread["state"] for thread in dump["threads"]] == ["parked"]
+    assert len(dump["threads"]) == 1
     assert f"{library}, 1 worker: 1 parked" in text and ", calls on_readable" in text
     assert target.process.returncode == 0
 
