@@ -54,6 +54,40 @@ TEST(SnapshotTasks, TaskFieldsAndDurations) {
   EXPECT_FALSE(snapshot.durations_at_least);
 }
 
+TEST(SnapshotTasks, WatchersOfPollLoops) {
+  SegmentImage image;
+  const uint32_t library = image.add(kLabels, segment::Label{image.add_string("libevent"), 0, 0});
+  const auto watcher_task = [](uint64_t id, segment::TaskState state) {
+    segment::Task task = waiting_task(id);
+    task.state = task.state >> 2 << 2 | static_cast<uint64_t>(state);
+    task.poller = segment::kNoPoller;
+    task.kind_and_flags = static_cast<uint8_t>(TaskKind::kWatcher) << 4;
+    return task;
+  };
+  for (const uint64_t id : {3, 4, 5}) image.add(kTasks, watcher_task(id, TaskState::kWaiting));
+  image.add(kTasks, watcher_task(6, TaskState::kRunning));
+  image.add(kWatchers, segment::Watcher{});  // free
+  const auto name = static_cast<uint16_t>(library);
+  image.add(kWatchers, segment::Watcher{3, 0x2600, 7, name, 0, 0});
+  image.add(kWatchers, segment::Watcher{4, 0x2600, -1, segment::kNoLabel, 0, 0});
+  image.add(kWatchers, segment::Watcher{5, 0x2600, 7, name, 0, 0});  // not armed
+  image.add(kWatchers, segment::Watcher{6, 0, -1, name, 0, 0});      // a loop
+  image.add(kLeaves, segment::Leaf{4 | kLeafLive, 0, 3, kNoStack, 0, 1, 1, 0});
+  image.add(kLeaves, segment::Leaf{4 | kLeafLive, 0, 4, kNoStack, 0, 1, 1, 0});
+  const Snapshot snapshot = read(image);
+  ASSERT_EQ(snapshot.tasks.size(), 3u);
+  ASSERT_TRUE(snapshot.tasks[0].watcher && snapshot.tasks[1].watcher && snapshot.tasks[2].watcher);
+  EXPECT_EQ(snapshot.tasks[0].runtime, RuntimeId::kLoop);
+  EXPECT_EQ(snapshot.tasks[0].watcher->library, "libevent");
+  EXPECT_EQ(snapshot.tasks[0].watcher->descriptor, 7);
+  EXPECT_TRUE(snapshot.tasks[0].leaves.at(0).confirmed);
+  ASSERT_TRUE(snapshot.tasks[0].watcher->callback);
+  EXPECT_EQ(snapshot.stacks.at(*snapshot.tasks[0].watcher->callback).pcs, std::vector<uint64_t>{0x2601});
+  EXPECT_EQ(snapshot.tasks[1].watcher->library, "");
+  EXPECT_EQ(snapshot.tasks[2].id, 6u);
+  EXPECT_FALSE(snapshot.tasks[2].watcher->callback);
+}
+
 TEST(SnapshotTasks, WhatTheNativeApiTells) {
   SegmentImage image;
   const uint32_t runtime = image.add(kLabels, segment::Label{image.add_string("loop"), 0, 0});
