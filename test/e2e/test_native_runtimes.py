@@ -131,7 +131,7 @@ def test_a_blocked_worker_stops_no_dump(tmp_path):
 class Words:
     """The words of the segment by which a dump asks: see segment::Repoll."""
 
-    OFFSET, LEAVES = 2664, 168 + 5 * 24  # of Header::repoll and of the section of the leaves
+    OFFSET, LEAVES = 2704, 168 + 5 * 24  # of Header::repoll and of the section of the leaves
 
     def __init__(self, path):
         self.file = os.open(path, os.O_RDWR)
