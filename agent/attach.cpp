@@ -17,6 +17,7 @@
 #include "agent/patch.hpp"
 #include "agent/platform.hpp"
 #include "agent/poll_loop.hpp"
+#include "agent/proc_files.hpp"
 #include "agent/rust/tables.hpp"
 #include "agent/tasks.hpp"
 #include "agent/thread_context.hpp"
@@ -149,10 +150,24 @@ void act_alone(AttachCall& call, AttachStatus (*act)(AttachCall& call)) {
   at_work.store(false, std::memory_order_release);
 }
 
+// Whether whoever made this thread come here still holds it.
+bool is_held() {
+  char status[2048];
+  status[read_file("/proc/thread-self/status", status, sizeof(status) - 1)] = '\0';
+  constexpr char kField[] = "\nTracerPid:\t";
+  const char* tracer = strstr(status, kField);
+  return tracer != nullptr && tracer[sizeof(kField) - 1] != '0';
+}
+
 void meet(AttachCall& call) {
-  constexpr timespec kLimit{0, 20'000'000};
+  constexpr timespec kLook{0, 20'000'000};
+  constexpr int kLooks = 250;
   std::atomic_ref<uint32_t>(call.done).store(1, std::memory_order_release);
-  syscall(SYS_futex, &call.go, FUTEX_WAIT, 0, &kLimit);
+  const std::atomic_ref<uint32_t> go(call.go);
+  for (int look = 0; look < kLooks && go.load(std::memory_order_acquire) == 0; look++) {
+    if (look > 0 && !is_held()) return;
+    syscall(SYS_futex, &call.go, FUTEX_WAIT, 0, &kLook);
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "agent/arena.hpp"
+#include "agent/interpose.hpp"
 #include "agent/live.hpp"
 #include "agent/platform.hpp"
 #include "agent/proc_files.hpp"
@@ -16,10 +17,10 @@ namespace asynctrace::agent {
 namespace {
 
 constexpr size_t kMaxModules = 8192;
-constexpr size_t kPathSpace = size_t{4} << 20;
+constexpr size_t kCopySpace = size_t{12} << 20;
 LoadedModule* g_modules = nullptr;
 std::atomic<size_t> g_count{0};
-Arena g_paths;  // the loader's own copies go with their modules
+Arena g_copies;  // of paths and headers: the loader's own go with their modules, at any moment
 uint32_t g_published = 0;
 uint64_t g_loads = 0;  // of the loader's own counters, as of the last look
 uint64_t g_unloads = 0;
@@ -81,14 +82,16 @@ bool is_same_file(const LoadedModule& a, const LoadedModule& b, bool stayed) {
 LoadedModule* append(const LoadedModule& found, bool late) {
   const size_t count = g_count.load(std::memory_order_relaxed);
   const size_t length = strlen(found.path) + 1;
-  char* path = count < kMaxModules ? g_paths.make<char>(length) : nullptr;
+  auto* headers = count < kMaxModules ? g_copies.make<Elf64_Phdr>(found.header_count) : nullptr;
+  char* path = headers != nullptr ? g_copies.make<char>(length) : nullptr;
   if (path == nullptr) return nullptr;
+  memcpy(headers, found.headers, found.header_count * sizeof(Elf64_Phdr));
   memcpy(path, found.path, length);
   LoadedModule& module = g_modules[count];
   module.bias = found.bias;
   module.start = found.start;
   module.end = found.end;
-  module.headers = found.headers;
+  module.headers = headers;
   module.header_count = found.header_count;
   module.eh_frame_hdr = found.eh_frame_hdr;
   module.path = path;
@@ -106,7 +109,9 @@ void note_counters(const dl_phdr_info& info) {
 
 int add_at_start(dl_phdr_info* info, size_t, void*) {
   LoadedModule found{};
-  if (describe(*info, found)) append(found, false);
+  // A process that runs already may close again whatever it has opened.
+  const bool may_go = came_late() && !modules().empty();
+  if (describe(*info, found)) append(found, may_go);
   return note_counters(*info), 0;
 }
 
@@ -131,7 +136,6 @@ int look_at(dl_phdr_info* info, size_t, void* data) {
   const bool is_new = known == nullptr;
   if (is_new) known = append(found, true);
   if (known == nullptr) return 0;
-  known->headers = found.headers;
   look.is_there[known - g_modules] = true;
   look.has_come[known - g_modules] = is_new || known->unloaded.load(std::memory_order_relaxed);
   return note_counters(*info), 0;
@@ -171,7 +175,7 @@ void publish_unloaded(const LoadedModule& module) {
 
 bool start_modules() {
   g_modules = reserve_array<LoadedModule>(kMaxModules);
-  if (g_modules == nullptr || !g_paths.start(kPathSpace)) return false;
+  if (g_modules == nullptr || !g_copies.start(kCopySpace)) return false;
   dl_iterate_phdr(add_at_start, nullptr);
   return !modules().empty();
 }

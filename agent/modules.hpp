@@ -15,7 +15,7 @@ struct LoadedModule {
   uint64_t bias;
   uint64_t start;  // run-time range of its segments
   uint64_t end;
-  const Elf64_Phdr* headers;  // in its own memory
+  const Elf64_Phdr* headers;
   uint16_t header_count;
   const unsigned char* eh_frame_hdr;  // null: none
   const char* path;                   // "" for the executable

@@ -28,8 +28,8 @@ enum class AttachStatus : uint32_t {
 struct AttachCall {
   uint32_t size;  // of this struct
   AttachStatus status;
-  // The agent stores 1 in `done` with all else written, then waits, for 20 ms at most, until `go` is not 0:
-  // who holds the thread need not stop it at each of the agent's system calls to see where it returns.
+  // The agent stores 1 in `done` with all else written, then waits until `go` is not 0, or nobody holds the
+  // thread any more: who does need not stop it at each of the agent's system calls to see where it returns.
   uint32_t done;
   uint32_t go;
   uint64_t max_size;     // of the segment file, bytes

@@ -20,6 +20,7 @@ namespace asynctrace {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr auto kCallTime = std::chrono::seconds(5);
 
 Error of_process(const PinnedProcess& process, std::string_view what, std::string remedy = {}) {
   return {fmt::format("process {} ({}): {}", process.pid(), process.name(), what), std::move(remedy)};
@@ -141,11 +142,13 @@ std::optional<uint64_t> find_loaded(const PinnedProcess& process) {
 // In a thread of the process that was asked for, and of no other: loads the library, where `library` names
 // one, and has the agent do as `call` says.
 Result<AttachCall> act_in_thread(const PinnedProcess& process, Entrance& entrance, const std::string& library,
-                                 const AttachCall& call, Deadline deadline, Attached& attached) {
-  auto thread = hold_fit_thread(process.pid(), entrance.places(), deadline);
+                                 const AttachCall& call, Deadline to_begin, Attached& attached) {
+  auto thread = hold_fit_thread(process.pid(), entrance.places(), to_begin);
   if (!thread) return tl::unexpected(thread.error());
   if (!process.still_there()) return fail("it has ended");
   attached.tid = thread->tid();
+  // However long it took to find one: a call that has begun is waited for.
+  const Deadline deadline = Clock::now() + kCallTime;
   if (!entrance.function) {
     if (auto loaded = load_library(*thread, entrance, library, deadline); !loaded)
       return tl::unexpected(loaded.error());

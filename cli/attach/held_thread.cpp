@@ -151,18 +151,19 @@ Result<void> HeldThread::call(uint64_t sigreturn, uint64_t function, std::span<s
   });
 }
 
-// Its next stop. Nothing: the deadline has passed.
-std::optional<int> HeldThread::wait_for_meeting(const Meeting& meeting, Deadline deadline) {
+// The status of its next change; no meeting any more where they have met. Nothing: the deadline has passed.
+std::optional<int> HeldThread::wait_for_meeting(std::optional<Meeting>& meeting, Deadline deadline) {
   for (;;) {
     const Deadline now = std::chrono::steady_clock::now();
     const auto status = wait(std::min(deadline, now + kBetweenLooks));
     if (status || now >= deadline) return status;
     uint32_t done = 0;
     const uint32_t go = 1;
-    if (!read_memory(pid_, frame_->data + meeting.done, std::as_writable_bytes(std::span(&done, 1))) ||
+    if (!read_memory(pid_, frame_->data + meeting->done, std::as_writable_bytes(std::span(&done, 1))) ||
         done == 0)
       continue;
-    write_memory(pid_, frame_->data + meeting.go, std::as_bytes(std::span(&go, 1)));
+    write_memory(pid_, frame_->data + meeting->go, std::as_bytes(std::span(&go, 1)));
+    meeting.reset();
     ::ptrace(PTRACE_INTERRUPT, tid_, 0, 0);
     return wait(deadline);
   }
@@ -173,8 +174,7 @@ Result<void> HeldThread::run_to_end(Deadline deadline, std::optional<Meeting> me
   for (int signal = 0;;) {
     ::ptrace(meeting ? PTRACE_CONT : PTRACE_SYSCALL, tid_, 0, signal);
     signal = 0;
-    const auto status = meeting ? wait_for_meeting(*meeting, deadline) : wait(deadline);
-    meeting.reset();
+    const auto status = meeting ? wait_for_meeting(meeting, deadline) : wait(deadline);
     if (!status) {
       const pid_t tid = std::exchange(tid_, 0);  // not in a stop: it is let go of when we end
       return fail(fmt::format("thread {} is still loading the agent; it goes on by itself when it has", tid));
@@ -195,6 +195,7 @@ Result<void> HeldThread::run_to_end(Deadline deadline, std::optional<Meeting> me
     }
     if (is_fault(WSTOPSIG(*status)) && !fault) {
       fault = WSTOPSIG(*status);
+      meeting.reset();
       set_registers(frame_->put_back);
     } else {
       signal = WSTOPSIG(*status);

@@ -52,7 +52,7 @@ class HeldThread {
   HeldThread(pid_t pid, pid_t tid) : pid_(pid), tid_(tid) {}
   std::optional<int> wait(Deadline deadline);
   Result<void> wait_for_stop(Deadline deadline);
-  std::optional<int> wait_for_meeting(const Meeting& meeting, Deadline deadline);
+  std::optional<int> wait_for_meeting(std::optional<Meeting>& meeting, Deadline deadline);
   Result<void> run_to_end(Deadline deadline, std::optional<Meeting> meeting);
   Result<void> read_state();
   bool set_registers(const user_regs_struct& registers);
