@@ -35,7 +35,7 @@ class Call {
       case LoopRole::kSetCallback: set(guard); break;
       case LoopRole::kArm:
       case LoopRole::kOnce:
-        return registers_.watcher = row().callback != kAbsent ? set(guard) : find_watcher(key());
+        return registers_.watcher = row().callback != kAbsent ? set(guard) : known_watcher();
       case LoopRole::kDisarm: {
         const uint32_t number = find_watcher(key());
         if (number == kNone) break;
@@ -100,6 +100,13 @@ class Call {
     if (row().events != kAbsent && function().library->persistent != 0)
       return (argument(row().events) & function().library->persistent) != 0;
     return row().repeats == kAgainAndAgain || (row().repeats >= 0 && argument(row().repeats) != 0);
+  }
+
+  uint32_t known_watcher() {
+    const uint32_t number = find_watcher(key());
+    const bool is_meant =
+        number != kNone && (row().repeats != kAgainAndAgain || watcher_entry(number).facts.repeats);
+    return is_meant ? number : kNone;
   }
 
   // Lets the library call our thunk. kNone: it is left as it is.
@@ -209,10 +216,12 @@ void record(CallRegisters* registers, uint64_t* frame) {
   if (context.library_call <= root) context.library_call = 0;  // left by longjmp
   Call call(*registers, frame);
   const uint64_t return_address = frame[1];
-  if (context.library_call != 0 && call.is_from_library(return_address)) return;
+  const bool is_librarys = call.is_from_library(return_address);
+  if (context.library_call != 0 && is_librarys) return;
   registers->is_recorded = true;
   registers->outer_call = context.library_call;
   if (call.row().role != LoopRole::kLoop) context.library_call = root;
+  if (is_librarys && call.row().only_programs) return;
   if (const uint32_t number = call.before(guard, root); number != kNone)
     registers->was_armed = arm(guard, number, capture(guard, LeafSite::of_hook(frame)));
 }

@@ -29,6 +29,7 @@ constexpr int8_t stored_at(int8_t n) {
 inline constexpr int8_t kAgainAndAgain = -2;
 inline constexpr int8_t kOneTime = -1;  // a number from 0 on: one time where that argument is 0
 
+// kArm without a callback and with kAgainAndAgain: arms only a watcher that is dispatched again and again.
 struct Row {
   const char* function;
   LoopRole role;
@@ -43,6 +44,7 @@ struct Row {
   uint8_t kind_class = 0;        // asynctrace_leaf_class; kDisarm: only watchers of this class
   bool fails_by_result = false;  // a result other than 0 means that nothing was done
   bool zero_ends = false;        // a callback that returns 0 has ended its watcher
+  bool only_programs = false;    // what the library itself does with it means nothing
 };
 
 struct EventWord {
