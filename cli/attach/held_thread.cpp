@@ -162,10 +162,12 @@ std::optional<int> HeldThread::wait_for_meeting(std::optional<Meeting>& meeting,
     if (!read_memory(pid_, frame_->data + meeting->done, std::as_writable_bytes(std::span(&done, 1))) ||
         done == 0)
       continue;
+    // Not before it is stopped: else it would be past the end of the call by then.
+    ::ptrace(PTRACE_INTERRUPT, tid_, 0, 0);
+    const auto stopped = wait(deadline);
     write_memory(pid_, frame_->data + meeting->go, std::as_bytes(std::span(&go, 1)));
     meeting.reset();
-    ::ptrace(PTRACE_INTERRUPT, tid_, 0, 0);
-    return wait(deadline);
+    return stopped;
   }
 }
 
