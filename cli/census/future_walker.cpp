@@ -42,6 +42,19 @@ constexpr std::string_view kPollsAll[] = {
     "futures_util::future::join::",   "futures_util::future::try_join::",
     "futures_util::future::select::", "futures_util::future::try_select::"};
 
+struct PollsOther {
+  std::string_view future, member, method;
+};
+constexpr std::string_view kPollRead = "tokio::io::async_read::AsyncRead>::poll_read";
+constexpr std::string_view kPollWrite = "tokio::io::async_write::AsyncWrite>::poll_write";
+constexpr PollsOther kPollsOther[] = {
+    {"tokio::io::util::read", "reader", kPollRead},
+    {"tokio::io::util::fill_buf", "reader", kPollRead},
+    {"tokio::io::util::write", "writer", kPollWrite},
+    {"futures_util::stream::stream::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
+    {"tokio_stream::stream_ext::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
+};
+
 bool polls_all(const Type& type) {
   return std::ranges::any_of(kPollsAll, [&](auto prefix) { return type.name.starts_with(prefix); });
 }
@@ -222,7 +235,31 @@ void FutureWalker::follow_future(TypeId id, uint64_t address, int depth, Nodes& 
     node.reason = "it holds several futures: which of them it polls is not known";
   } else if (inner > 0) {
     follow_members(id, address, depth, node.children);
+  } else {
+    add_polled(type, node.children);
   }
+  nodes.push_back(std::move(node));
+}
+
+// What a future of this kind polls, where that is no future itself but a reader, a writer or a stream.
+void FutureWalker::add_polled(const Type& future, Nodes& nodes) {
+  const auto* row = std::ranges::find_if(
+      kPollsOther, [&](const PollsOther& known) { return future.name.starts_with(known.future); });
+  if (row == std::end(kPollsOther)) return;
+  const auto polled = std::ranges::find(future.members, row->member, &Member::name);
+  if (polled == future.members.end()) return;
+  TypeId id = polled->type;
+  // Readers around readers: a reference, a buffer.
+  for (int depth = 0; depth < kMaxTypeDepth; ++depth) {
+    const Type& type = types_.type(id);
+    const Member* inner = type.name.starts_with("tokio::io::util::buf_") ? member(id, "inner") : nullptr;
+    if (!type.is_pointer && inner == nullptr) break;
+    id = type.is_pointer ? type.target : inner->type;
+  }
+  if (types_.type(id).name.empty()) return;
+  FutureNode node;
+  node.type = id;
+  node.frame.function = fmt::format("<{} as {}", without_generics(types_.type(id).name), row->method);
   nodes.push_back(std::move(node));
 }
 

@@ -73,6 +73,7 @@ class FutureWalker {
   void follow_future(TypeId type, uint64_t address, int depth, Nodes& nodes);
   void follow_members(TypeId type, uint64_t address, int depth, Nodes& nodes);
   void follow_dyn(const Type& type, uint64_t address, int depth, Nodes& nodes);
+  void add_polled(const Type& future, Nodes& nodes);
   void follow_unordered(TypeId type, uint64_t address, int depth, Nodes& nodes);
   const Variant* active_variant(const Type& type, uint64_t address);
   uint64_t disabled_branches(const Type& closure, uint64_t address);

@@ -22,6 +22,13 @@ struct Walk {
   std::vector<Chain> chains;
 };
 
+// Whatever else its task waits for will come first.
+bool is_never(const Chain& chain) {
+  const std::string& function = chain.nodes.back()->frame.function;
+  return function.starts_with("<core::future::pending::Pending") ||
+         function.starts_with("<futures_util::future::pending::Pending");
+}
+
 class TaskCensus {
  public:
   TaskCensus(const ProcessImage& image, Snapshot& snapshot, Symbolizer& symbols)
@@ -115,6 +122,7 @@ class TaskCensus {
 
   void add_leaves(const Walk& walk, DwarfTypes* types, Task& task) {
     for (const Chain& chain : walk.chains) {
+      if (walk.chains.size() > 1 && is_never(chain)) continue;
       Leaf leaf;
       leaf.stack = stacks_.stack(chain);
       leaf.from_debug_info = true;

@@ -127,6 +127,8 @@ constexpr LeafRow kRows[] = {
     {"tokio::task::local::RunUntil*", "LocalSet", kUnknown, Family::kAlone, 0, false, true},
     {"tokio_util::task::spawn_pinned::*", "LocalPool", kJoin},
     // futures
+    {"core::future::pending::Pending*", "pending, never ready", kUnknown},
+    {"futures_util::future::pending::Pending*", "pending, never ready", kUnknown},
     {"futures_executor::local_pool::LocalPool*", "LocalPool", kUnknown, Family::kPool, 1, false, true},
     {"futures_util::stream::futures_unordered::*", "FuturesUnordered", kUnknown, Family::kPool, 0, true},
     {"futures_util::future::*shared::*", "Shared", kUnknown, Family::kAlone, 0, true},

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 import pytest
-from conftest import asynctrace, program, settled, tasks, traced
+from conftest import asynctrace, differences, program, settled, tasks, traced, user_place
 from test_schema import check
 
 UNKNOWN_WITHOUT_AGENT = ("created_ns", "in_state_ns", "polls", "wakes", "busy_ns", "max_poll_ns")
@@ -38,6 +38,35 @@ def test_every_task_without_the_agent(tmp_path, name, arguments):
         assert [task[key] for key in UNKNOWN_WITHOUT_AGENT] == [None] * 6, "what nobody saw is unknown, not 0"
     codes = {diagnostic["code"] for diagnostic in found["diagnostics"]}
     assert {"census", "census_no_types"} <= codes
+
+
+def leaves(dump):
+    """Where and for what: a line inside a macro, or inside a future without an async body, only the agent can tell."""
+    types = {task["id"]: task["type"] for task in dump["tasks"]}
+    found = Counter()
+    for task in own_tasks(dump):
+        for leaf in task["leaves"]:
+            if not leaf["confirmed"]:
+                continue
+            place = user_place(dump, leaf["stack"])
+            if any(shape in task["type"] for shape in ("join", "select", "hand_written", "poll_function")):
+                place = "inside " + task["type"]
+            kind = "any" if "poll_function" in task["type"] else leaf["kind"]
+            found[place, kind, types.get((leaf["waits_for"] or {}).get("task"))] += 1
+    return found
+
+
+@pytest.mark.parametrize("runtime, toolchain", [("multi", "debian"), ("current", "debian"), ("multi", "second")])
+def test_with_full_debug_info_every_leaf(tmp_path, runtime, toolchain):
+    seen, found = both_ways(program("leaves", "dev", toolchain), runtime, segment_dir=tmp_path)
+    check(found)
+    assert types(found) == types(seen)
+    assert sum(leaves(found).values()) > 55
+    assert not differences(leaves(seen), leaves(found))
+    codes = {diagnostic["code"] for diagnostic in found["diagnostics"]}
+    assert "census" in codes and "census_no_types" not in codes
+    for task in own_tasks(found):
+        assert all(leaf["waiting_ns"] is None and leaf["source"] == "census" for leaf in task["leaves"])
 
 
 @pytest.mark.parametrize("runtime", ["multi", "current"])
