@@ -134,6 +134,8 @@ struct Thread {
   std::optional<uint64_t> outer_task;  // outermost one: the worker loop
   // Where it runs, index into Snapshot::stacks; only of threads that someone asked for.
   std::optional<uint32_t> native_stack = {};
+  // Of a core file: what of it lies inside the poll of `task`.
+  std::optional<uint32_t> poll_stack = {};
   std::string no_native_stack = {};  // why there is none
   uint64_t stopped_ns = 0;           // for how long it was held to read it
 };
@@ -187,6 +189,7 @@ struct Snapshot {
   std::optional<Repoll> repoll;  // only where it was asked for
   Lost lost;
   size_t unknown_layouts = 0;  // types of tasks that the census could not look for
+  bool cut_short = false;      // of a core file: memory is missing
 };
 
 // Index of the module that has this address.

@@ -74,10 +74,16 @@ bool is_tokio_header(const std::array<uint64_t, 4>& words, bool on_stack) {
   return queue_next % kTaskAlignment == 0 && owner < kMaxOwner && (owner != 0 || !on_stack);
 }
 
-// state, awaiter (a waker, of which one word is null if there is none), vtable.
-bool is_async_task_header(const std::array<uint64_t, 4>& words) {
+// A waker, of which one word is null if there is none, beside state and table.
+bool is_async_task_header(const std::array<uint64_t, 4>& words, const TaskTable& table) {
   const auto may_be_pointer = [](uint64_t word) { return word % kTaskAlignment == 0 && word >> 47 == 0; };
-  return words[1] == 0 || words[2] == 0 || (may_be_pointer(words[1]) && may_be_pointer(words[2]));
+  bool all_pointers = true, any_null = false;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i * sizeof(uint64_t) == table.state_offset || i * sizeof(uint64_t) == table.offset_in_task) continue;
+    all_pointers &= may_be_pointer(words[i]);
+    any_null |= words[i] == 0;
+  }
+  return all_pointers || any_null;
 }
 
 bool is_plausible_state(uint64_t state, const TaskLayout& layout, RuntimeId runtime) {
@@ -104,14 +110,15 @@ bool is_stuck(const TaskHeader& header) {
 std::optional<TaskHeader> read_header(const Memory& memory, uint64_t address, const TaskTable& table,
                                       bool on_stack) {
   std::array<uint64_t, 4> words{};
+  const uint64_t& state = words[table.state_offset / sizeof(uint64_t)];
   if (address % kTaskAlignment != 0 || !memory.read(address, std::as_writable_bytes(std::span(words))) ||
       words[table.offset_in_task / sizeof(uint64_t)] != table.address ||
-      !is_plausible_state(words[0], task_layout(table.runtime), table.runtime))
+      !is_plausible_state(state, task_layout(table.runtime), table.runtime))
     return std::nullopt;
-  const bool fits =
-      table.runtime == RuntimeId::kTokio ? is_tokio_header(words, on_stack) : is_async_task_header(words);
+  const bool fits = table.runtime == RuntimeId::kTokio ? is_tokio_header(words, on_stack)
+                                                       : is_async_task_header(words, table);
   if (!fits) return std::nullopt;
-  TaskHeader header{address, &table, words[0]};
+  TaskHeader header{address, &table, state};
   if (table.runtime == RuntimeId::kTokio) {
     header.queue_next = words[1];
     header.owner = words[3];
@@ -123,6 +130,38 @@ std::optional<TaskHeader> read_header(const Memory& memory, uint64_t address, co
   return header;
 }
 
+namespace {
+
+std::optional<TaskHeader> header_at(const Memory& memory, const Hit& hit, const TaskTable& table) {
+  if (hit.address < table.offset_in_task) return std::nullopt;
+  return read_header(memory, hit.address - table.offset_in_task, table, hit.on_stack);
+}
+
+// Of async-task's headers that by which most of what was found makes sense.
+void choose_order(const Memory& memory, std::span<const Hit> hits, std::span<TaskTable* const> tables) {
+  size_t most = 0;
+  HeaderOrder chosen = kAsyncTaskOrders[0];
+  for (const HeaderOrder& order : kAsyncTaskOrders) {
+    const auto fits = static_cast<size_t>(std::ranges::count_if(hits, [&](const Hit& hit) {
+      TaskTable table = *tables[hit.value];
+      if (table.runtime != RuntimeId::kAsyncTask) return false;
+      table.offset_in_task = order.offset_in_task;
+      table.state_offset = order.state_offset;
+      return header_at(memory, hit, table).has_value();
+    }));
+    if (fits <= most) continue;
+    most = fits;
+    chosen = order;
+  }
+  for (TaskTable* table : tables) {
+    if (table->runtime != RuntimeId::kAsyncTask) continue;
+    table->offset_in_task = chosen.offset_in_task;
+    table->state_offset = chosen.state_offset;
+  }
+}
+
+}  // namespace
+
 std::vector<Hit> scan_for_words(const Memory& memory, std::span<const MemoryRange> ranges,
                                 std::span<const uint64_t> values) {
   if (values.empty()) return {};
@@ -131,10 +170,10 @@ std::vector<Hit> scan_for_words(const Memory& memory, std::span<const MemoryRang
   return scan.take();
 }
 
-std::vector<TaskHeader> scan_for_tasks(const ProcessImage& image, std::span<const TaskTable> tables) {
+std::vector<TaskHeader> scan_for_tasks(const ProcessImage& image, std::span<TaskTable> tables) {
   const Memory& memory = *image.memory;
-  std::vector<const TaskTable*> sorted;
-  for (const TaskTable& table : tables) sorted.push_back(&table);
+  std::vector<TaskTable*> sorted;
+  for (TaskTable& table : tables) sorted.push_back(&table);
   std::ranges::sort(sorted, {}, &TaskTable::address);
   std::vector<uint64_t> addresses;
   for (const TaskTable* table : sorted) addresses.push_back(table->address);
@@ -142,14 +181,14 @@ std::vector<TaskHeader> scan_for_tasks(const ProcessImage& image, std::span<cons
     const auto word = memory.number(address + offset);
     return word && std::ranges::binary_search(addresses, *word);
   };
+  const std::vector<Hit> hits = scan_for_words(memory, image.writable, addresses);
+  choose_order(memory, hits, sorted);
   std::vector<TaskHeader> found;
-  for (const Hit& hit : scan_for_words(memory, image.writable, addresses)) {
-    const TaskTable& table = *sorted[hit.value];
-    if (hit.address < table.offset_in_task) continue;
-    const auto header = read_header(memory, hit.address - table.offset_in_task, table, hit.on_stack);
+  for (const Hit& hit : hits) {
+    const auto header = header_at(memory, hit, *sorted[hit.value]);
     if (!header) continue;
     const uint64_t next = header->queue_next;
-    if (next == 0 || is_task(next, table.offset_in_task)) found.push_back(*header);
+    if (next == 0 || is_task(next, header->table->offset_in_task)) found.push_back(*header);
   }
   const auto number = [](const TaskHeader& header) { return std::tuple(header.native_id, header.table); };
   std::ranges::sort(found, [&](const TaskHeader& a, const TaskHeader& b) {

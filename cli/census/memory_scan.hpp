@@ -32,8 +32,9 @@ bool is_stuck(const TaskHeader& header);
 std::optional<TaskHeader> read_header(const Memory& memory, uint64_t address, const TaskTable& table,
                                       bool on_stack);
 
-// By the order in which their runtimes numbered them, then by address. `tables` must outlive the result.
-std::vector<TaskHeader> scan_for_tasks(const ProcessImage& image, std::span<const TaskTable> tables);
+// By the order in which their runtimes numbered them, then by address. `tables`, whose offsets are mended,
+// must outlive the result.
+std::vector<TaskHeader> scan_for_tasks(const ProcessImage& image, std::span<TaskTable> tables);
 
 // The addresses of the words that hold one of `values`, which must be sorted: what scan_for_tasks() begins
 // with.

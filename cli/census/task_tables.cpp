@@ -15,8 +15,6 @@ constexpr uint64_t kMaxTaskSize = 1 << 30;
 // tokio's header since 1.21: state, queue_next, vtable, owner_id. Since then its table ends in offsets.
 constexpr uint64_t kTokioTableOffset = 16;
 constexpr uint64_t kTokioHeaderSize = 32;
-// async-task's: state, awaiter (a waker of two words), vtable, in the order that rustc leaves them.
-constexpr uint64_t kAsyncTaskTableOffset = 24;
 
 class Finder {
  public:
@@ -67,7 +65,7 @@ class Finder {
     table.poll_function = pointers_[poll].target + module_.bias;
     if (is_async_task) {
       table.runtime = RuntimeId::kAsyncTask;
-      table.offset_in_task = kAsyncTaskTableOffset;
+      table.offset_in_task = kAsyncTaskOrders[0].offset_in_task;
     } else if (!add_offsets(pointers_[last].slot + sizeof(uint64_t), table)) {
       ++found_.unknown_layouts;
       return;

@@ -16,11 +16,19 @@ struct TaskTable {
   uint64_t address = 0;
   uint64_t poll_function = 0;
   RuntimeId runtime = RuntimeId::kUnknown;
-  // Where a task's header has the address of its table.
+  // Where a task's header has the address of its table, and its state word.
   uint64_t offset_in_task = 0;
+  uint64_t state_offset = 0;
   // From a task's header to the number that the runtime itself gave it.
   std::optional<uint64_t> id_offset;
 };
+
+// async-task's header: state, awaiter (a waker of two words) and table, in an order that rustc chooses: the
+// first row up to some version, which the scan tells by what it finds.
+struct HeaderOrder {
+  uint64_t offset_in_task, state_offset;
+};
+inline constexpr HeaderOrder kAsyncTaskOrders[] = {{24, 0}, {0, 8}};
 
 struct TaskTables {
   std::vector<TaskTable> tables;

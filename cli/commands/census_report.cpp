@@ -2,13 +2,14 @@
 
 #include <unistd.h>
 
-#include <array>
 #include <charconv>
 #include <filesystem>
 
 #include <fmt/format.h>
 
 #include "cli/census/census.hpp"
+#include "cli/census/core_image.hpp"
+#include "cli/census/core_threads.hpp"
 #include "cli/process/file_descriptor.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/tick_rate.hpp"
@@ -58,6 +59,14 @@ void mend_path_of_program(pid_t pid, const std::string& exe, std::vector<Module>
     if (module.path == exe) module.path = fmt::format("/proc/{}/exe", pid);
 }
 
+Result<std::unique_ptr<ProcessReport>> start_report(Snapshot snapshot, const ReadingOptions& options,
+                                                    std::string reason) {
+  snapshot.source = DumpSource::kCensus;
+  return Symbolizer::open(snapshot, options.symbols).map([&](std::unique_ptr<Symbolizer> symbols) {
+    return std::make_unique<ProcessReport>(std::move(snapshot), std::move(symbols), std::move(reason));
+  });
+}
+
 tl::unexpected<Error> no_runtime(const Snapshot& snapshot, const CensusScope& scope) {
   const std::string what = fmt::format("process {} ({})", snapshot.process.pid,
                                        fs::path(snapshot.process.exe).filename().string());
@@ -71,6 +80,21 @@ tl::unexpected<Error> no_runtime(const Snapshot& snapshot, const CensusScope& sc
               "of its debug files with --debug-dir");
 }
 
+template <typename AddThreads>
+Result<OwnedReport> finish_report(std::unique_ptr<ProcessReport> result, const ProcessImage& image,
+                                  uint64_t started, const ReadingOptions& options, AddThreads add_threads) {
+  Snapshot& snapshot = result->snapshot;
+  const CensusScope scope = add_tasks_in_memory(image, snapshot, *result->symbols);
+  if (scope.tables == 0) return no_runtime(snapshot, scope);
+  snapshot.unknown_layouts = scope.unknown_layouts;
+  add_threads(*result);
+  snapshot.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
+  result->report = build_report(snapshot, *result->symbols, options.report);
+  if (take_census(result->report, snapshot, *result->symbols, image.memory.get()))
+    result->report = build_report(snapshot, *result->symbols, options.report);
+  return result;
+}
+
 }  // namespace
 
 Result<OwnedReport> read_census_report(const TracedProcess& process, const ReadingOptions& options,
@@ -79,24 +103,39 @@ Result<OwnedReport> read_census_report(const TracedProcess& process, const Readi
   const auto image = open_process_image(process.pid);
   if (!image) return tl::unexpected(image.error());
   Snapshot snapshot;
-  snapshot.source = DumpSource::kCensus;
   snapshot.captured_realtime_ns = static_cast<int64_t>(clock_ns(CLOCK_REALTIME));
   snapshot.process = process_info(process.pid);
   snapshot.modules = image->modules;
   mend_path_of_program(process.pid, snapshot.process.exe, snapshot.modules);
   snapshot.threads = threads_of(process.pid);
-  auto symbols = Symbolizer::open(snapshot, options.symbols);
-  if (!symbols) return tl::unexpected(symbols.error());
+  auto result = start_report(std::move(snapshot), options, std::move(reason));
+  if (!result) return tl::unexpected(result.error());
+  return finish_report(std::move(*result), *image, started, options, [](ProcessReport&) {});
+}
 
-  auto result = std::make_unique<ProcessReport>(std::move(snapshot), std::move(*symbols), std::move(reason));
-  const CensusScope scope = add_tasks_in_memory(*image, result->snapshot, *result->symbols);
-  if (scope.tables == 0) return no_runtime(result->snapshot, scope);
-  result->snapshot.unknown_layouts = scope.unknown_layouts;
-  result->snapshot.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
-  result->report = build_report(result->snapshot, *result->symbols, options.report);
-  if (take_census(result->report, result->snapshot, *result->symbols, image->memory.get()))
-    result->report = build_report(result->snapshot, *result->symbols, options.report);
-  return result;
+Result<OwnedReport> read_core_report(const TracedProcess& process, const ReadingOptions& options) {
+  const uint64_t started = clock_ns(CLOCK_MONOTONIC);
+  const auto core = open_core_image(process.open_path);
+  if (!core) return tl::unexpected(core.error());
+  Snapshot snapshot;
+  snapshot.captured_realtime_ns = core->written_realtime_ns;
+  snapshot.modules = core->process.modules;
+  if (core->program) {
+    std::string& path = snapshot.modules[*core->program].path;
+    if (!options.executable.empty()) path = options.executable;
+    snapshot.process.exe = path;
+  }
+  snapshot.process.pid = core->pid;
+  snapshot.cut_short = core->is_cut;
+  if (!core->arguments.empty()) snapshot.process.cmdline = {core->arguments};
+  snapshot.process.state = core->signal != 0 ? ProcessState::kCrashed : ProcessState::kUnknown;
+  const std::string executable = snapshot.process.exe;
+  auto result = start_report(std::move(snapshot), options, "post-mortem");
+  if (!result) return tl::unexpected(result.error());
+  return finish_report(std::move(*result), core->process, started, options, [&](ProcessReport& read) {
+    const auto threads = native_stacks_of_core(process.open_path, executable);
+    if (threads) add_core_threads(*core, *threads, read.snapshot, *read.symbols);
+  });
 }
 
 void add_unseen_tasks(const TracedProcess& process, ProcessReport& result) {

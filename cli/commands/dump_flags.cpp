@@ -3,13 +3,15 @@
 namespace asynctrace {
 
 void add_dump(CLI::App& verb, DumpOptions& options) {
-  describe(verb, "asynctrace dump [OPTIONS] [PID | FILE]...",
+  describe(verb, "asynctrace dump [OPTIONS] [PID | FILE | CORE]...",
            "Without an argument: the only traced process that is running. Reading changes nothing in the "
-           "process.\n\n"
+           "process.\n"
+           "A process that is not traced, or a core file, gets a census: the tasks that its memory shows.\n\n"
            "Examples:\n"
            "  asynctrace dump 4242\n"
            "  asynctrace dump --format json 4242 | jq '.groups[0]'\n"
-           "  asynctrace dump app.atrace                        after the process is dead\n");
+           "  asynctrace dump app.atrace                        after the process is dead\n"
+           "  asynctrace dump core.4242 --exe ./app             the tasks of a core file\n");
   verb.add_option("-p,--pid", options.targets, "The same as PID")->type_name("PID");
   verb.allow_extras();
   add_form(verb, options.form);
@@ -17,6 +19,9 @@ void add_dump(CLI::App& verb, DumpOptions& options) {
       verb.add_flag("--repoll", options.form.repoll,
                     "Have the runtime poll each task, and show what these polls meet: only of "
                     "runtimes in C and C++ that offer it, and this does change what the process does"));
+  verb.add_option("--exe", options.form.executable, "The program that left a core file, where it has moved")
+      ->check(CLI::ExistingFile)
+      ->type_name("FILE");
 }
 
 void add_export(CLI::App& verb, ExportOptions& options) {

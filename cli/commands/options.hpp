@@ -29,6 +29,7 @@ struct DumpForm {
   bool repoll = false;
   std::vector<SourcePrefix> source_prefixes = {};
   SymbolOptions symbols = {};
+  std::string executable = {};  // of a core file; "": the one that it names
 };
 
 enum class ReportForm { kText, kJson, kMarkdown, kJunit, kGithub };

@@ -35,6 +35,8 @@ Result<void> pack_process(const TracedProcess& process, const std::string& outpu
     return fail(fmt::format("{}: process {} still writes to it", process.shown_path, process.pid),
                 fmt::format("pack it after its end; until then: asynctrace dump {}", process.pid));
   }
+  if (process.life == Life::kCore)
+    return fail(process.shown_path + ": a core file is not packed", "asynctrace dump reads it");
   if (process.life == Life::kUntraced) {
     return fail(fmt::format("process {} is not traced: there is nothing to pack", process.pid),
                 "start the program with `asynctrace run`");

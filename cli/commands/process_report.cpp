@@ -18,6 +18,7 @@ ProcessState state_of(Life life) {
     case Life::kUntraced: return ProcessState::kRunning;
     case Life::kExeced: return ProcessState::kExeced;
     case Life::kExited: return ProcessState::kExited;
+    case Life::kCore:
     case Life::kEnded: break;
   }
   return ProcessState::kUnknown;
@@ -54,6 +55,7 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
     repoll.emplace(std::move(*asked));
   }
   if (process.life == Life::kUntraced) return read_census_report(process, options, std::move(reason));
+  if (process.life == Life::kCore) return read_core_report(process, options);
   auto snapshot = read_snapshot(process.open_path, reading);
   repoll.reset();
   if (!snapshot) return tl::unexpected(snapshot.error());
@@ -83,6 +85,7 @@ Result<OwnedReport> RepeatedReports::read(const TracedProcess& process, ReadingO
 ReadingOptions report_options(const DumpForm& form) {
   ReadingOptions options;
   options.symbols = form.symbols;
+  options.executable = form.executable;
   options.report.frames = form.frames;
   options.report.sources = {form.source_prefixes, source_root()};
   options.report.blocked_ns = static_cast<uint64_t>(form.blocked.count());

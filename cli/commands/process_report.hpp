@@ -34,6 +34,7 @@ struct ReadingOptions {
   ReportOptions report;
   SymbolOptions symbols;
   bool repoll = false;
+  std::string executable;  // of a core file; "": the one that it names
 };
 
 // "request" becomes "post-mortem" for a dead process.

@@ -21,6 +21,7 @@ const char* name(Life life) {
     case Life::kExeced: return "exec'ed";
     case Life::kExited: return "exited";
     case Life::kUntraced: return "untraced";
+    case Life::kCore:
     case Life::kEnded: break;
   }
   return "ended";

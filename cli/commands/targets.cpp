@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/census/core_image.hpp"
 #include "cli/commands/messages.hpp"
 #include "cli/render/escape.hpp"
 
@@ -30,6 +31,7 @@ Result<TracedProcess> find_target(const std::string& text) {
     return fail(fmt::format("{}: there is no such file or process id", text),
                 "`asynctrace ps` lists the traced processes");
   }
+  if (is_core_file(text)) return TracedProcess{0, Life::kCore, text, text, {}};
   auto summary = read_summary(text);
   if (!summary) return tl::unexpected(summary.error());
   Life life = life_of(text, *summary);

@@ -9,7 +9,7 @@
 
 namespace asynctrace {
 
-// `text` is a pid or the path of a segment file.
+// `text` is a pid or the path of a segment or core file.
 Result<TracedProcess> find_target(const std::string& text);
 
 // For a verb without an argument. Where several live it lists them on stderr and fails.

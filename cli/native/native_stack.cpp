@@ -65,16 +65,20 @@ int add_frame(Dwfl_Frame* frame, void* argument) {
   return pcs.size() < kMaxNativeFrames ? DWARF_CB_OK : DWARF_CB_ABORT;
 }
 
+int add_core_frame(Dwfl_Frame* frame, void* argument) {
+  auto& thread = *static_cast<CoreThread*>(argument);
+  const int result = add_frame(frame, &thread.pcs);
+  Dwarf_Word stack_pointer = 0;
+  if (dwfl_frame_reg(frame, ThreadImage::kStackPointer, &stack_pointer) != 0) stack_pointer = 0;
+  thread.stack_pointers.resize(thread.pcs.size(), stack_pointer);
+  return result;
+}
+
 // The result of the walk itself is no news: at the end of the tables it is an error.
 std::vector<uint64_t> frames_of(Dwfl* dwfl, pid_t tid) {
   std::vector<uint64_t> pcs;
   dwfl_getthread_frames(dwfl, tid, add_frame, &pcs);
   return pcs;
-}
-
-int first_thread(Dwfl_Thread* thread, void* tid) {
-  *static_cast<pid_t*>(tid) = dwfl_thread_tid(thread);
-  return DWARF_CB_ABORT;
 }
 
 // The files that the process maps. `pid` must outlive the handle.
@@ -132,6 +136,24 @@ bool set_registers(Dwfl_Thread* thread, void* argument) {
   return true;
 }
 
+template <typename Read>
+auto with_core(const std::string& core, const std::string& executable, Read read)
+    -> decltype(read(nullptr, pid_t{})) {
+  const FileDescriptor file(::open(core.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) return fail(fmt::format("{}: {}", core, ::strerror(errno)));
+  elf_version(EV_CURRENT);
+  const std::unique_ptr<Elf, EndElf> elf(elf_begin(file.get(), ELF_C_READ_MMAP, nullptr));
+  if (!elf) return fail(fmt::format("{}: {}", core, elf_errmsg(-1)));
+  const DwflHandle dwfl(dwfl_begin(&kCoreCallbacks));
+  const char* program = executable.empty() ? nullptr : executable.c_str();
+  if (!dwfl || dwfl_core_file_report(dwfl.get(), elf.get(), program) < 0 ||
+      dwfl_report_end(dwfl.get(), nullptr, nullptr) != 0)
+    return failed(core);
+  const pid_t pid = dwfl_core_file_attach(dwfl.get(), elf.get());
+  if (pid < 0) return failed(core);
+  return read(dwfl.get(), pid);
+}
+
 constexpr Dwfl_Thread_Callbacks kImageCallbacks = {only_thread,   is_only_thread, read_word,
                                                    set_registers, nullptr,        nullptr};
 
@@ -160,23 +182,37 @@ Result<std::vector<uint64_t>> native_stack_of_image(pid_t pid, pid_t tid, const 
 }
 
 Result<CoreStack> native_stack_of_core(const std::string& core, const std::string& executable) {
-  const FileDescriptor file(::open(core.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) return fail(fmt::format("{}: {}", core, ::strerror(errno)));
-  elf_version(EV_CURRENT);
-  const std::unique_ptr<Elf, EndElf> elf(elf_begin(file.get(), ELF_C_READ_MMAP, nullptr));
-  if (!elf) return fail(fmt::format("{}: {}", core, elf_errmsg(-1)));
-  const DwflHandle dwfl(dwfl_begin(&kCoreCallbacks));
-  if (!dwfl || dwfl_core_file_report(dwfl.get(), elf.get(), executable.c_str()) < 0 ||
-      dwfl_report_end(dwfl.get(), nullptr, nullptr) != 0)
-    return failed(core);
-  CoreStack stack;
-  stack.pid = dwfl_core_file_attach(dwfl.get(), elf.get());
-  if (stack.pid < 0) return failed(core);
-  // The kernel writes the thread that it killed first.
-  dwfl_getthreads(dwfl.get(), first_thread, &stack.tid);
-  stack.pcs = frames_of(dwfl.get(), stack.tid);
-  if (stack.pcs.empty()) return failed(core);
-  return stack;
+  return with_core(core, executable, [&](Dwfl* dwfl, pid_t pid) -> Result<CoreStack> {
+    CoreStack stack{pid, 0, {}};
+    // The kernel writes the thread that it killed first.
+    dwfl_getthreads(
+        dwfl,
+        [](Dwfl_Thread* thread, void* tid) {
+          *static_cast<pid_t*>(tid) = dwfl_thread_tid(thread);
+          return int{DWARF_CB_ABORT};
+        },
+        &stack.tid);
+    stack.pcs = frames_of(dwfl, stack.tid);
+    if (stack.pcs.empty()) return failed(core);
+    return stack;
+  });
+}
+
+Result<std::vector<CoreThread>> native_stacks_of_core(const std::string& core,
+                                                      const std::string& executable) {
+  return with_core(core, executable, [](Dwfl* dwfl, pid_t) -> Result<std::vector<CoreThread>> {
+    std::vector<CoreThread> threads;
+    dwfl_getthreads(
+        dwfl,
+        [](Dwfl_Thread* thread, void* found) {
+          CoreThread& added = static_cast<std::vector<CoreThread>*>(found)->emplace_back();
+          added.tid = dwfl_thread_tid(thread);
+          dwfl_thread_getframes(thread, add_core_frame, &added);
+          return int{DWARF_CB_OK};
+        },
+        &threads);
+    return threads;
+  });
 }
 
 }  // namespace asynctrace

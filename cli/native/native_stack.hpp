@@ -33,4 +33,13 @@ struct CoreStack {
 // they still are the same.
 Result<CoreStack> native_stack_of_core(const std::string& core, const std::string& executable);
 
+struct CoreThread {
+  pid_t tid = 0;
+  std::vector<uint64_t> pcs;             // may be empty
+  std::vector<uint64_t> stack_pointers;  // in each of these frames, 0: unknown
+};
+
+// The same of every thread.
+Result<std::vector<CoreThread>> native_stacks_of_core(const std::string& core, const std::string& executable);
+
 }  // namespace asynctrace

@@ -19,6 +19,7 @@ enum class Life {
   kExited,    // ran its exit handlers
   kEnded,     // gone without them: killed, crashed or _exit
   kUntraced,  // lives, without the agent: there is no segment
+  kCore,      // of a dead one there is a core file, `open_path`
 };
 
 struct TracedProcess {

@@ -149,11 +149,12 @@ std::vector<JsonItems::Member> JsonItems::head(const JsonOptions& options) const
 std::string JsonItems::crash() const {
   if (!report_.crash) return std::string(kNull);
   const Crash& crash = *report_.snapshot->crash;
+  const bool is_timed = report_.snapshot->source != DumpSource::kCensus;
   return written({{"signal", text(signal_name(crash.signal))},
                   {"signal_number", crash.signal},
                   {"tid", crash.tid ? Json(*crash.tid) : Json(nullptr)},
                   {"task", crash.task ? Json(*crash.task) : Json(nullptr)},
-                  {"in_poll_ns", crash.in_poll_ns},
+                  {"in_poll_ns", is_timed ? Json(crash.in_poll_ns) : Json(nullptr)},
                   {"stack", report_.crash->stack ? Json(*report_.crash->stack) : Json(nullptr)},
                   {"reason", text_or_null(crash.no_stack_reason)}});
 }
@@ -214,10 +215,16 @@ std::vector<const Thread*> JsonItems::threads() const {
 }
 
 std::string JsonItems::thread(const Thread& thread) const {
-  return written({{"tid", thread.tid},
-                  {"name", text(thread.name)},
-                  {"state", name(thread.state)},
-                  {"task", thread.task ? Json(*thread.task) : Json(nullptr)}});
+  Json value = {{"tid", thread.tid},
+                {"name", text(thread.name)},
+                {"state", name(thread.state)},
+                {"task", thread.task ? Json(*thread.task) : Json(nullptr)}};
+  const auto index = static_cast<size_t>(&thread - report_.snapshot->threads.data());
+  if (index < report_.thread_stacks.size()) {
+    const auto stack = report_.thread_stacks[index];
+    value["stack"] = stack ? Json(*stack) : Json(nullptr);
+  }
+  return written(value);
 }
 
 std::string JsonItems::module(const Module& module) const {

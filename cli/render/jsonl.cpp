@@ -29,6 +29,9 @@ class Lines {
     list("threads", items_.threads(), [&](const Thread* known) { return items_.thread(*known); });
     list("modules", report_.snapshot->modules, [&](const auto& known) { return items_.module(known); });
     out_ << ",\"lost\":" << items_.lost() << "}\n";
+    for (const auto& of_thread : report_.thread_stacks) {
+      if (of_thread) stack(*of_thread);
+    }
   }
 
   void task(const ReportTask& task) {

@@ -121,8 +121,9 @@ std::string crash_line(const Report& report) {
   const ReportTask* task = crash.task ? find_task(report, *crash.task) : nullptr;
   if (!crash.task || (task != nullptr && task->kind == ReportTaskKind::kWorker))
     return line + fmt::format(" in no task, on {}thread tid {}", crash.task ? "worker " : "", *crash.tid);
-  return line + fmt::format(" in task {} on thread tid {} (in one poll for {})", *crash.task, *crash.tid,
-                            format_duration(crash.in_poll_ns));
+  line += fmt::format(" in task {} on thread tid {}", *crash.task, *crash.tid);
+  if (report.snapshot->source == DumpSource::kCensus) return line;
+  return line + fmt::format(" (in one poll for {})", format_duration(crash.in_poll_ns));
 }
 
 std::string subject(const Group& group, const Report& report) {
@@ -142,6 +143,13 @@ std::string subject(const Group& group, const Report& report) {
 
 std::string spaced(const std::string& text) {
   return text.empty() ? text : "  " + text;
+}
+
+std::string thread_in_task(const Thread& thread, const Report& report) {
+  const ReportTask* task = thread.task ? find_task(report, *thread.task) : nullptr;
+  const bool is_shown = task != nullptr && task->kind != ReportTaskKind::kWorker;
+  return fmt::format("thread tid {}{}", thread.tid,
+                     is_shown ? fmt::format(" in task {}", task->task->id) : "");
 }
 
 std::string waiting(const Group& group, const Report& report) {

@@ -36,6 +36,9 @@ std::string waiting(const Group& group, const Report& report);
 // Two spaces and the text; nothing for nothing.
 std::string spaced(const std::string& text);
 
+// "thread tid 4250", "thread tid 4250 in task 7"
+std::string thread_in_task(const Thread& thread, const Report& report);
+
 // The trace, a line for each row, each after `indent`.
 std::string draw(const Group& group, const Report& report, std::string_view indent = "", bool colour = false);
 

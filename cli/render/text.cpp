@@ -24,6 +24,7 @@ class TextRenderer {
     if (options_.hung && report_.suspects.empty()) longest();
     section(GroupClass::kInside, "INSIDE");
     section(GroupClass::kOutside, "OUTSIDE");
+    threads();
     notes();
   }
 
@@ -47,6 +48,7 @@ class TextRenderer {
   void suspects();
   void longest() const;
   void section(GroupClass group_class, std::string_view title);
+  void threads();
   void notes() const;
 
   const Report& report_;
@@ -135,6 +137,22 @@ void TextRenderer::section(GroupClass group_class, std::string_view title) {
     fmt::print(out_, "{}{}{}\n", subject(group, report_), spaced(waiting(group, report_)),
                list ? "  " + ids(group) : "");
     rows(group, "");
+  }
+}
+
+void TextRenderer::threads() {
+  if (report_.threads.empty()) return;
+  fmt::print(out_, "\nTHREADS  {}, {}\n", counted(report_.snapshot->threads.size(), "thread"),
+             counted(report_.threads.size(), "stack"));
+  for (const ThreadGroup& group : report_.threads) {
+    if (!take()) {
+      out_ << "... more; --all shows them\n";
+      return;
+    }
+    std::vector<std::string> names;
+    for (const Thread* thread : group.threads) names.push_back(thread_in_task(*thread, report_));
+    fmt::print(out_, "{}\n", fmt::join(names, ", "));
+    rows(group.group, "");
   }
 }
 

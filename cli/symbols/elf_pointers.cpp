@@ -36,17 +36,19 @@ class Image {
       if (gelf_getphdr(elf_, static_cast<int>(i), &part) == nullptr || part.p_type != PT_LOAD) continue;
       const bool fits = part.p_offset <= size_ && part.p_filesz <= size_ - part.p_offset &&
                         part.p_filesz <= UINT64_MAX - part.p_vaddr;
-      if (fits && (part.p_flags & PF_X) == 0) data_.push_back(part);
+      if (fits) ((part.p_flags & PF_X) == 0 ? data_ : code_).push_back(part);
     }
   }
 
-  std::optional<uint64_t> word(uint64_t address) const {
-    for (const GElf_Phdr& part : data_) {
-      const uint64_t offset = address - part.p_vaddr;
-      if (address >= part.p_vaddr && offset < part.p_filesz && part.p_filesz - offset >= sizeof(uint64_t))
-        return word_at(part.p_offset + offset);
-    }
-    return std::nullopt;
+  std::optional<uint64_t> word(uint64_t address) const { return word(address, data_); }
+
+  // x86-64: jmp with a distance of 32 bits.
+  std::optional<uint64_t> jump_target(uint64_t function) const {
+    constexpr uint64_t kJump = 0xe9, kLength = 5;
+    const auto code =
+        machine_ != nullptr && machine_->number == EM_X86_64 ? word(function, code_) : std::nullopt;
+    if (!code || (*code & 0xff) != kJump) return std::nullopt;
+    return function + kLength + static_cast<uint64_t>(int64_t{static_cast<int32_t>(*code >> 8)});
   }
 
   std::vector<CodePointer> pointers() {
@@ -63,6 +65,15 @@ class Image {
   }
 
  private:
+  std::optional<uint64_t> word(uint64_t address, const std::vector<GElf_Phdr>& parts) const {
+    for (const GElf_Phdr& part : parts) {
+      const uint64_t offset = address - part.p_vaddr;
+      if (address >= part.p_vaddr && offset < part.p_filesz && part.p_filesz - offset >= sizeof(uint64_t))
+        return word_at(part.p_offset + offset);
+    }
+    return std::nullopt;
+  }
+
   uint64_t word_at(uint64_t offset) const {
     uint64_t value;
     std::memcpy(&value, bytes_ + offset, sizeof value);
@@ -132,7 +143,7 @@ class Image {
   size_t size_ = 0;
   const Machine* machine_ = nullptr;
   bool is_movable_ = false;
-  std::vector<GElf_Phdr> data_;
+  std::vector<GElf_Phdr> data_, code_;
   std::vector<CodePointer> found_;
 };
 
@@ -144,6 +155,10 @@ std::vector<CodePointer> code_pointers(const ElfFile& file) {
 
 std::optional<uint64_t> data_word(const ElfFile& file, uint64_t address) {
   return Image(file).word(address);
+}
+
+std::optional<uint64_t> jump_target(const ElfFile& file, uint64_t function) {
+  return Image(file).jump_target(function);
 }
 
 }  // namespace asynctrace

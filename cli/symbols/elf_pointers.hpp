@@ -23,4 +23,8 @@ std::vector<CodePointer> code_pointers(const ElfFile& file);
 // A word of data as it stands in the file, without relocations; nothing: not in the file.
 std::optional<uint64_t> data_word(const ElfFile& file, uint64_t address);
 
+// Where a function goes that is but a jump to another one, as optimizers leave it: no stack ever shows the
+// former. Nothing: it is more than that, or of a machine whose code is not known here.
+std::optional<uint64_t> jump_target(const ElfFile& file, uint64_t function);
+
 }  // namespace asynctrace

@@ -126,6 +126,10 @@ void add_census(Report& report) {
                                               untyped),
                                   std::string(kRebuildInFull)});
   }
+  if (snapshot.cut_short) {
+    report.diagnostics.push_back({"core_cut_short", "the core file was cut short: tasks may be missing",
+                                  "ulimit -c unlimited, and room on the disk"});
+  }
   if (snapshot.unknown_layouts > 0) {
     report.diagnostics.push_back(
         {"census_old_runtime",

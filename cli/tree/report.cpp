@@ -13,6 +13,7 @@
 #include "cli/tree/names.hpp"
 #include "cli/tree/stack_table.hpp"
 #include "cli/tree/task_types.hpp"
+#include "cli/tree/threads.hpp"
 
 namespace asynctrace {
 namespace {
@@ -180,10 +181,11 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   add_crash(report, stacks, options);
   for (const Thread& thread : snapshot.threads) {
     const ReportTask* task = thread.task && thread.native_stack ? find_task(report, *thread.task) : nullptr;
-    if (task == nullptr) continue;
+    if (task == nullptr || task->running_stack) continue;  // a crash has told
     report.tasks[static_cast<size_t>(task - report.tasks.data())].running_stack =
-        stacks.add_native(*thread.native_stack, true);
+        stacks.add_native(thread.poll_stack.value_or(*thread.native_stack), true);
   }
+  add_threads(report, stacks, options);
   build_groups(report, options, blocked_threads(snapshot, symbols, options.blocked_ns));
   add_runtimes(report, pollers);
   add_diagnostics(report);

@@ -137,6 +137,12 @@ struct ReportCrash {
   Group group;
 };
 
+// Threads of a core file whose native stacks read the same.
+struct ThreadGroup {
+  std::vector<const Thread*> threads;
+  Group group;  // of no task: the rows
+};
+
 struct Diagnostic {
   std::string_view code;
   std::string message;
@@ -175,6 +181,9 @@ struct Report {
   std::vector<ReportRuntime> runtimes;
   TaskCounts counts;
   std::optional<ReportCrash> crash;
+  // Of a core file alone: index into stacks for each thread of the snapshot that has one.
+  std::vector<std::optional<uint32_t>> thread_stacks;
+  std::vector<ThreadGroup> threads;
   std::vector<Suspect> suspects;
   std::vector<Group> groups;                 // inside oldest first, outside most tasks first, running
   std::optional<uint64_t> since_earlier_ns;  // age of the earlier dump that tasks were compared with

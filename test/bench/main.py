@@ -10,6 +10,7 @@ import sys
 from attach import attach
 from measure import Bench
 from capture import capture, threads
+from census import census
 from dump import dump
 from memory import memory
 from native import native
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "build": build,
     "symbols": symbols,
     "attach": attach,
+    "census": census,
 }
 LINE = "{:<46}{:>12}{:>12}{:>14}  {:<22}{}"
 

@@ -1,10 +1,13 @@
 """Processes without the agent: their tasks, found in memory, are those that the program itself knows of."""
 
 import json
+import subprocess
+import time
 from collections import Counter
 
 import pytest
-from conftest import asynctrace, differences, program, settled, tasks, traced, user_place
+from conftest import PATIENCE, asynctrace, differences, program, settled, tasks, traced, user_place
+from test_builds import BUILDS, built, objcopy
 from test_schema import check
 
 UNKNOWN_WITHOUT_AGENT = ("created_ns", "in_state_ns", "polls", "wakes", "busy_ns", "max_poll_ns")
@@ -69,6 +72,39 @@ def test_with_full_debug_info_every_leaf(tmp_path, runtime, toolchain):
         assert all(leaf["waiting_ns"] is None and leaf["source"] == "census" for leaf in task["leaves"])
 
 
+@pytest.mark.parametrize("path", BUILDS)
+def test_every_build_shows_every_task(tmp_path, quick, path):
+    seen, found = both_ways(built(path, quick), "multi", segment_dir=tmp_path)
+    assert types(found) == types(seen)
+
+
+def test_a_static_program(tmp_path, quick):
+    """The agent cannot enter it; its tasks are those of the same program with libraries."""
+    with traced(built("linked/release", quick), "multi", segment_dir=tmp_path) as target:
+        seen = settled(target)
+    with traced(built("linked/release/static-pie", quick), "multi", segment_dir=tmp_path, by="nobody") as target:
+        found = settled(target)
+    assert types(found) == types(seen)
+
+
+def test_debug_files_elsewhere(tmp_path, quick):
+    """A stripped program: the given directory has its names and types."""
+    if quick:
+        pytest.skip("--quick leaves out what takes seconds")
+    whole, stripped, directory = program("leaves", "dev"), tmp_path / "leaves", tmp_path / "debug"
+    directory.mkdir()
+    objcopy("--only-keep-debug", whole, directory / "leaves.debug")
+    objcopy("--strip-all", whole, stripped)
+    with traced(whole, "multi", segment_dir=tmp_path, by="nobody") as target:
+        expected = settled(target)
+    with traced(stripped, "multi", segment_dir=tmp_path, by="nobody") as target:
+        without = asynctrace("dump", target.pid, check=False)
+        text = asynctrace("dump", "--debug-dir", directory, "--format", "json", target.pid).stdout
+    assert without.returncode == 1 and "no async runtime" in without.stderr and "--debug-dir" in without.stderr
+    found = json.loads(text)
+    assert types(found) == types(expected) and leaves(found) == leaves(expected)
+
+
 @pytest.mark.parametrize("runtime", ["multi", "current"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_tasks_that_ended_are_not_found(tmp_path, when, runtime):
@@ -100,3 +136,24 @@ def test_export_and_diff_take_a_census(tmp_path):
     assert dump["source"] == "census"
     assert "leaf unknown" in difference
     assert packed.returncode == 1 and "nothing to pack" in packed.stderr
+
+
+def test_tasks_that_never_stand_still(quick):
+    """They are looked at again; what still moved is marked, and none is lost."""
+    if quick:
+        pytest.skip("--quick leaves out what takes seconds")
+    command = [program("pingpong"), "1000000000", "multi"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while asynctrace("dump", process.pid, check=False).returncode != 0 and time.monotonic() < deadline:
+            pass
+        counts = set()
+        for _ in range(10):
+            dump = json.loads(asynctrace("dump", "--format", "json", process.pid).stdout)
+            check(dump)
+            counts.add(len(own_tasks(dump)))
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+    assert len(counts - {0}) == 1, counts
