@@ -195,9 +195,10 @@ std::vector<TaskHeader> scan_for_tasks(const ProcessImage& image, std::span<Task
     return std::tuple(number(a), a.owner == 0, a.address) < std::tuple(number(b), b.owner == 0, b.address);
   });
   // What a task left behind on its way from the stack to the heap.
-  const auto copies = std::ranges::unique(
-      found, [&](const TaskHeader& a, const TaskHeader& b) { return a.native_id && number(a) == number(b); });
-  found.erase(copies.begin(), copies.end());
+  const auto copies = std::unique(found.begin(), found.end(), [&](const TaskHeader& a, const TaskHeader& b) {
+    return a.native_id && number(a) == number(b);
+  });
+  found.erase(copies, found.end());
   return found;
 }
 
