@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/census/polled_others.hpp"
 #include "cli/tree/names.hpp"
 
 namespace asynctrace {
@@ -41,19 +42,6 @@ constexpr std::string_view kPollsAll[] = {
     "core::future::poll_fn::PollFn<", "futures_util::future::poll_fn::PollFn<",
     "futures_util::future::join::",   "futures_util::future::try_join::",
     "futures_util::future::select::", "futures_util::future::try_select::"};
-
-struct PollsOther {
-  std::string_view future, member, method;
-};
-constexpr std::string_view kPollRead = "tokio::io::async_read::AsyncRead>::poll_read";
-constexpr std::string_view kPollWrite = "tokio::io::async_write::AsyncWrite>::poll_write";
-constexpr PollsOther kPollsOther[] = {
-    {"tokio::io::util::read", "reader", kPollRead},
-    {"tokio::io::util::fill_buf", "reader", kPollRead},
-    {"tokio::io::util::write", "writer", kPollWrite},
-    {"futures_util::stream::stream::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
-    {"tokio_stream::stream_ext::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
-};
 
 bool polls_all(const Type& type) {
   return std::ranges::any_of(kPollsAll, [&](auto prefix) { return type.name.starts_with(prefix); });
@@ -243,9 +231,8 @@ void FutureWalker::follow_future(TypeId id, uint64_t address, int depth, Nodes& 
 
 // What a future of this kind polls, where that is no future itself but a reader, a writer or a stream.
 void FutureWalker::add_polled(const Type& future, Nodes& nodes) {
-  const auto* row = std::ranges::find_if(
-      kPollsOther, [&](const PollsOther& known) { return future.name.starts_with(known.future); });
-  if (row == std::end(kPollsOther)) return;
+  const PollsOther* row = polls_other(future.name);
+  if (row == nullptr) return;
   const auto polled = std::ranges::find(future.members, row->member, &Member::name);
   if (polled == future.members.end()) return;
   TypeId id = polled->type;

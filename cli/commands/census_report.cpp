@@ -134,7 +134,8 @@ Result<OwnedReport> read_core_report(const TracedProcess& process, const Reading
   if (!result) return tl::unexpected(result.error());
   return finish_report(std::move(*result), core->process, started, options, [&](ProcessReport& read) {
     const auto threads = native_stacks_of_core(process.open_path, executable);
-    if (threads) add_core_threads(*core, *threads, read.snapshot, *read.symbols);
+    add_core_threads(*core, threads.value_or(std::vector<CoreThread>()), read.snapshot, *read.symbols);
+    if (!threads && read.snapshot.crash) read.snapshot.crash->no_stack_reason = threads.error().message;
   });
 }
 

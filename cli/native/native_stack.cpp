@@ -136,6 +136,7 @@ bool set_registers(Dwfl_Thread* thread, void* argument) {
   return true;
 }
 
+// Opens a core file with the files that it names, and has `read` look at its threads.
 template <typename Read>
 auto with_core(const std::string& core, const std::string& executable, Read read)
     -> decltype(read(nullptr, pid_t{})) {

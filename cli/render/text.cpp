@@ -154,6 +154,10 @@ void TextRenderer::threads() {
     fmt::print(out_, "{}\n", fmt::join(names, ", "));
     rows(group.group, "");
   }
+  for (const Thread& thread : report_.snapshot->threads) {
+    if (!thread.no_native_stack.empty())
+      fmt::print(out_, "{}: {}\n", thread_in_task(thread, report_), thread.no_native_stack);
+  }
 }
 
 void TextRenderer::notes() const {

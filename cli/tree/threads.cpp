@@ -10,7 +10,9 @@
 namespace asynctrace {
 
 void add_threads(Report& report, StackTable& stacks, const ReportOptions& options) {
-  if (report.snapshot->source != DumpSource::kCensus) return;
+  const bool any_known = std::ranges::any_of(
+      report.snapshot->threads, [](const Thread& thread) { return thread.native_stack.has_value(); });
+  if (report.snapshot->source != DumpSource::kCensus || !any_known) return;
   RowBuilder builder(report, options.frames);
   std::map<std::string, size_t> known;
   for (const Thread& thread : report.snapshot->threads) {

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import test_schema
-from conftest import PATIENCE, asynctrace, program, settled, tasks, traced, user_place
+from conftest import PATIENCE, asynctrace, lacking, program, settled, tasks, traced, user_place
 from json_documents import from_lines
 from running import env  # noqa: F401 (a fixture)
 from test_census import leaves, own_tasks, types
@@ -28,10 +28,11 @@ def test_gcore_of_a_healthy_process(tmp_path, quick):
     if quick:
         pytest.skip("--quick leaves out what takes seconds")
     if shutil.which("gcore") is None:
-        pytest.skip("gcore is not installed")
+        lacking("gcore is not installed")
     with traced(program("leaves", "dev"), "multi", segment_dir=tmp_path, by="nobody") as target:
         live = settled(target)
-        subprocess.run(["gcore", "-o", tmp_path / "core", str(target.pid)], check=True, capture_output=True, timeout=PATIENCE)
+        command = ["gcore", "-o", tmp_path / "core", str(target.pid)]
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
         threads = {thread["tid"] for thread in live["threads"]}
     core = tmp_path / f"core.{target.pid}"
     dump = dump_of(core)

@@ -1,0 +1,27 @@
+#include "cli/census/polled_others.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+namespace asynctrace {
+namespace {
+
+constexpr std::string_view kPollRead = "tokio::io::async_read::AsyncRead>::poll_read";
+constexpr std::string_view kPollWrite = "tokio::io::async_write::AsyncWrite>::poll_write";
+constexpr PollsOther kPollsOther[] = {
+    {"tokio::io::util::read", "reader", kPollRead},
+    {"tokio::io::util::fill_buf", "reader", kPollRead},
+    {"tokio::io::util::write", "writer", kPollWrite},
+    {"futures_util::stream::stream::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
+    {"tokio_stream::stream_ext::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
+};
+
+}  // namespace
+
+const PollsOther* polls_other(std::string_view future) {
+  const auto* row = std::ranges::find_if(
+      kPollsOther, [&](const PollsOther& known) { return future.starts_with(known.future); });
+  return row == std::end(kPollsOther) ? nullptr : row;
+}
+
+}  // namespace asynctrace

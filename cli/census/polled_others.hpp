@@ -1,0 +1,17 @@
+// What futures poll that is no future itself: a reader, a writer, a stream. Pure.
+#pragma once
+
+#include <string_view>
+
+namespace asynctrace {
+
+struct PollsOther {
+  std::string_view future;  // beginning of its type's name
+  std::string_view member;  // that holds the other
+  std::string_view method;  // "trait>::method", by which it polls
+};
+
+// null: such a future is not known.
+const PollsOther* polls_other(std::string_view future);
+
+}  // namespace asynctrace
