@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 
 import pytest
-from conftest import AGENT, BUILD, PATIENCE, asynctrace, traced
+from conftest import AGENT, BUILD, PATIENCE, ROOT, asynctrace, traced
 from test_schema import check
 
 STARTUP = 0.3  # seconds that the command itself may take on a busy machine
@@ -128,10 +129,16 @@ def test_a_blocked_worker_stops_no_dump(tmp_path):
             assert all("source" not in leaf for leaf in tasks[name]["leaves"])
 
 
+def header_offset(field):
+    text = (ROOT / "common" / "segment.hpp").read_text()
+    return int(re.search(rf"offsetof\(Header, {field}\) == (\d+)", text)[1])
+
+
 class Words:
     """The words of the segment by which a dump asks: see segment::Repoll."""
 
-    OFFSET, LEAVES = 2704, 168 + 5 * 24  # of Header::repoll and of the section of the leaves
+    OFFSET = header_offset("repoll")
+    LEAVES = header_offset("sections") + 5 * 24
 
     def __init__(self, path):
         self.file = os.open(path, os.O_RDWR)
