@@ -9,9 +9,9 @@ import subprocess
 import pytest
 import test_run
 import test_run_signals
-from conftest import CLI, PATIENCE
+from conftest import CLI, PATIENCE, program
 from pty_session import wait_until
-from running import TARGET, env, run  # noqa: F401 (env is a fixture)
+from running import TARGET, env, run, silent_stdin  # noqa: F401 (env is a fixture)
 
 
 def test_forks_execs_and_threads_go_on(env):
@@ -25,6 +25,16 @@ def test_forks_execs_and_threads_go_on(env):
              "[t.start() for t in threads]; [t.join() for t in threads]\n"
              "os.execv('/bin/sh', ['sh', '-c', 'exit 7'])")
     assert run(env, "--crash-stack", "/usr/bin/python3", "-c", spawn).returncode == 7
+
+
+@pytest.mark.parametrize("how, shown", [("sleep", "std::thread::sleep  [native stack]"),
+                                        ("spin", "stack unknown: it runs under --crash-stack")])
+def test_a_blocked_thread(env, how, shown):
+    """What sleeps is read as it lies; what runs has a tracer already."""
+    with silent_stdin() as stdin:
+        result = run(env, "--crash-stack", "--timeout", "2s", program("hangs"), "blocked", "multi", how, stdin=stdin)
+    suspects = result.stderr.decode().partition("SUSPECTS")[2].partition("INSIDE")[0]
+    assert result.returncode == 124 and suspects.rstrip().endswith(f"╼ {shown}"), result.stderr.decode()
 
 
 @contextlib.contextmanager
