@@ -1,6 +1,7 @@
 #include "cli/read_snapshot.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -196,7 +197,7 @@ class Builder {
     return found->second;
   }
 
-  void add_task(const RawTask& raw, const std::deque<RawLeaf>& leaves) {
+  void add_task(const RawTask& raw, const std::vector<RawLeaf>& leaves) {
     const segment::Task& in = raw.task;
     Task out;
     out.id = in.id;
@@ -208,11 +209,11 @@ class Builder {
       out.poll_function = poller->address;
     }
     if (auto native = native_.task(in.id)) {
-      out.native = std::make_shared<const NativeTask>(std::move(*native));
+      out.native = std::make_unique<const NativeTask>(std::move(*native));
       out.runtime = RuntimeId::kNative;
     }
     if (auto watcher = native_.watcher(in.id)) {
-      out.watcher = std::make_shared<const Watcher>(std::move(*watcher));
+      out.watcher = std::make_unique<const Watcher>(std::move(*watcher));
       out.runtime = RuntimeId::kLoop;
     }
     out.state = static_cast<TaskState>(in.state & 3);
@@ -354,6 +355,8 @@ Result<Snapshot> read_snapshot(const std::string& path, const ReadOptions& optio
   auto file = SegmentFile::open(path);
   if (!file) return tl::unexpected(file.error());
   Snapshot snapshot = Builder(*file, options).build();
+  // What was in between is of no use any more, and a report of a million tasks needs as much again.
+  ::malloc_trim(0);
   return file->symbols(snapshot.modules.size()).map([&](std::vector<ModuleSymbols> symbols) {
     snapshot.symbols = std::move(symbols);
     return std::move(snapshot);

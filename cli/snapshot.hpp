@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/maybe.hpp"
 #include "cli/symbols/symbol_table.hpp"
 #include "common/segment.hpp"
 
@@ -50,7 +51,7 @@ struct Stack {
 };
 
 // Of a lock whose waiter's program has no types: the one reason that a user can do something about.
-inline constexpr std::string_view kNeedsDebugInfo = "holder unknown: needs full debug info";
+inline constexpr char kNeedsDebugInfo[] = "holder unknown: needs full debug info";
 
 // What a leaf of the native API says that it waits for.
 struct Label {
@@ -59,21 +60,21 @@ struct Label {
 };
 
 struct Leaf {
-  std::optional<uint32_t> stack;  // index into Snapshot::stacks
-  std::optional<uint32_t> label;  // index into Snapshot::labels; nothing: its functions tell
+  Maybe<uint32_t> stack;  // index into Snapshot::stacks
+  Maybe<uint32_t> label;  // index into Snapshot::labels; nothing: its functions tell
   uint64_t waiting_ns = 0;
-  uint64_t registered = 0;     // clock ticks; orders the leaves of one task
-  bool confirmed = true;       // renewed in the task's last poll, or ended exactly
-  bool own_waker = true;       // false: a combinator's waker, say FuturesUnordered's
-  bool exact_end = true;       // false: the program holds the original waker
-  bool waker_gone = false;     // its waker was dropped, the last that could have woken the task
-  uint64_t joins_address = 0;  // 0: not a join
+  uint64_t registered = 0;       // clock ticks; orders the leaves of one task
+  bool confirmed = true;         // renewed in the task's last poll, or ended exactly
+  bool own_waker = true;         // false: a combinator's waker, say FuturesUnordered's
+  bool exact_end = true;         // false: the program holds the original waker
+  bool waker_gone = false;       // its waker was dropped, the last that could have woken the task
+  bool from_debug_info = false;  // found in the task's memory, not seen by the agent
+  bool met = false;              // a poll that --repoll asked for has met it
+  uint64_t joins_address = 0;    // 0: not a join
   // Id of the task that has to go on first, where it is known: of the joined one; where this is no join, of
   // the one that holds the lock.
-  std::optional<uint64_t> waits_for_task;
-  std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell
-  bool from_debug_info = false;          // found in the task's memory, not seen by the agent
-  bool met = false;                      // a poll that --repoll asked for has met it
+  Maybe<uint64_t> waits_for_task;
+  const char* holder_unknown = nullptr;  // of a lock: why waits_for_task does not tell; static text
 };
 
 using segment::RuntimeId;
@@ -96,30 +97,31 @@ struct Watcher {
   int descriptor = -1;  // of a signal's watcher its number; -1: none, or not known
 };
 
+// There may be millions; the order of its fields leaves no gaps.
 struct Task {
   uint64_t id = 0;
   uint64_t address = 0;
+  TaskState state = TaskState::kWaiting;
+  RuntimeId runtime = RuntimeId::kUnknown;
   TaskKind kind = TaskKind::kTask;
   bool nests_polls = false;  // a worker loop, or a runtime inside a task
   bool stuck = false;        // a fact: nothing can wake it
   bool torn = false;         // it kept changing while it was read: leaves may be missing
-  RuntimeId runtime = RuntimeId::kUnknown;
   // Found in memory, not seen by the agent: its times, polls and wakes are not known.
   bool from_census = false;
   // Such a task of tokio's that is in no runtime's list: a closure that may block, or a worker's loop.
   bool is_blocking = false;
-  std::optional<uint64_t> native_id = {};  // the number that its runtime gave it
-  uint64_t poll_function = 0;              // run-time address of its poll function, 0: unknown
-  TaskState state = TaskState::kWaiting;
-  uint64_t created_ns = 0;  // how long ago
+  Maybe<uint32_t> last_poll_tid;
+  Maybe<uint64_t> native_id = {};  // the number that its runtime gave it
+  uint64_t poll_function = 0;      // run-time address of its poll function, 0: unknown
+  uint64_t created_ns = 0;         // how long ago
   uint64_t in_state_ns = 0;
   uint64_t busy_ns = 0;
   uint64_t max_poll_ns = 0;
   uint32_t polls = 0;
   uint32_t wakes = 0;
-  std::optional<uint32_t> last_poll_tid;
-  std::shared_ptr<const NativeTask> native;  // null: it has not; most have not, so that this costs a pointer
-  std::shared_ptr<const Watcher> watcher;    // of kind kWatcher
+  std::unique_ptr<const NativeTask> native;  // null: it has not; most have not, so that this costs a pointer
+  std::unique_ptr<const Watcher> watcher;    // of kind kWatcher
   std::vector<Leaf> leaves;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <vector>
 
 #include "common/segment_reader.hpp"
 
@@ -25,11 +26,11 @@ struct RawTask {
   bool ended = false;  // while it was read
 };
 
-// In pieces, so that the memory of a million tasks can be given back while they are turned into something
-// else.
+// Of a million tasks the memory is to be of use again: that of tasks, piece by piece, while they are turned
+// into something else; that of leaves, which stay until then, at once.
 struct RawTasks {
   std::deque<RawTask> tasks;  // by id
-  std::deque<RawLeaf> leaves;
+  std::vector<RawLeaf> leaves;
 };
 
 // Tasks change while they are read: one counts as read when it was in the same state before and after its

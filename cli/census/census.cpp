@@ -8,8 +8,8 @@
 namespace asynctrace {
 namespace {
 
-constexpr std::string_view kProcessGone = "holder unknown: the process is gone";
-constexpr std::string_view kNoPermission = "holder unknown: the process's memory may not be read";
+constexpr char kProcessGone[] = "holder unknown: the process is gone";
+constexpr char kNoPermission[] = "holder unknown: the process's memory may not be read";
 
 // The module of the tasks' code; where a program has several, that of its first task.
 std::optional<uint32_t> module_of(const Report& report, const Snapshot& snapshot) {
@@ -24,7 +24,7 @@ bool take_census(const Report& report, Snapshot& snapshot, Symbolizer& symbols, 
   const std::vector<LockLeaf> locks = lock_leaves(report);
   const auto hidden = tasks_with_hidden_leaves(report);
   if (locks.empty() && hidden.empty()) return false;
-  const auto give_up = [&](std::string_view reason) {
+  const auto give_up = [&](const char* reason) {
     add_unknown_holders(locks, reason, snapshot);
     return !locks.empty();
   };

@@ -13,12 +13,12 @@ namespace {
 constexpr std::string_view kLockLeaves[] = {"Mutex lock", "RwLock read", "RwLock write", "Semaphore acquire",
                                             "OnceCell"};
 
-constexpr std::string_view kNotFound = "holder unknown: the lock has not been found";
-constexpr std::string_view kSeveralLocks = "holder unknown: the task waits for several locks at once";
-constexpr std::string_view kRunning = "holder unsure: a task that is running may hold it";
-constexpr std::string_view kBlockOn = "holder unsure: the future of a block_on may hold it";
-constexpr std::string_view kNotFollowed = "holder unsure: a task that could not be followed may hold it";
-constexpr std::string_view kMoved = "holder unsure: it changed while it was read";
+constexpr char kNotFound[] = "holder unknown: the lock has not been found";
+constexpr char kSeveralLocks[] = "holder unknown: the task waits for several locks at once";
+constexpr char kRunning[] = "holder unsure: a task that is running may hold it";
+constexpr char kBlockOn[] = "holder unsure: the future of a block_on may hold it";
+constexpr char kNotFollowed[] = "holder unsure: a task that could not be followed may hold it";
+constexpr char kMoved[] = "holder unsure: it changed while it was read";
 
 // One look at all tasks.
 class Look {
@@ -39,7 +39,7 @@ class Look {
     if (waits.empty()) return {{}, hidden_ == kRunning ? kMoved : kNotFound};
     if (waits.size() > 1) return {{}, kSeveralLocks};
     const LockTable::Answer answer = table_.holder(waits.front());
-    return answer.task && !hidden_.empty() ? LockTable::Answer{{}, hidden_} : answer;
+    return answer.task && hidden_ != nullptr ? LockTable::Answer{{}, hidden_} : answer;
   }
 
  private:
@@ -91,7 +91,7 @@ class Look {
   FutureWalker walker_;
   LockTable table_;
   bool knows_a_type_ = false;
-  std::string_view hidden_;  // why a guard may have been overlooked
+  const char* hidden_ = nullptr;  // why a guard may have been overlooked
 };
 
 void add_answer(const LockLeaf& locked, const LockTable::Answer& answer, Snapshot& snapshot) {
@@ -131,7 +131,7 @@ void add_holders(const std::vector<LockLeaf>& leaves, const Report& report, Dwar
   }
 }
 
-void add_unknown_holders(const std::vector<LockLeaf>& leaves, std::string_view reason, Snapshot& snapshot) {
+void add_unknown_holders(const std::vector<LockLeaf>& leaves, const char* reason, Snapshot& snapshot) {
   for (const LockLeaf& leaf : leaves) add_answer(leaf, {{}, reason}, snapshot);
 }
 

@@ -21,6 +21,6 @@ std::vector<LockLeaf> lock_leaves(const Report& report);
 // Both add to the leaves of `snapshot`, whose report `report` is: the holder or why it is not known.
 void add_holders(const std::vector<LockLeaf>& leaves, const Report& report, DwarfTypes& types,
                  const Memory& memory, Snapshot& snapshot);
-void add_unknown_holders(const std::vector<LockLeaf>& leaves, std::string_view reason, Snapshot& snapshot);
+void add_unknown_holders(const std::vector<LockLeaf>& leaves, const char* reason, Snapshot& snapshot);
 
 }  // namespace asynctrace

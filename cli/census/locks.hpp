@@ -35,7 +35,7 @@ class LockTable {
 
   struct Answer {
     std::optional<uint64_t> task;  // the only holder
-    std::string_view reason;       // why there is none
+    const char* reason = nullptr;  // why there is none; static text
     bool operator==(const Answer&) const = default;
   };
   Answer holder(const LockWait& wait) const;

@@ -14,7 +14,7 @@ bool goes_on_with_others(const ReportTask& task) {
   bool any = false;
   for (const ReportLeaf& leaf : task.leaves) {
     if (!leaf.shown) continue;
-    if (!leaf.waits_for_task) return false;
+    if (!leaf.source->waits_for_task) return false;
     any = true;
   }
   return any;

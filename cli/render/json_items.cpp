@@ -30,8 +30,9 @@ Json text_or_null(std::string_view value) {
 
 constexpr std::string_view kNull = "null";
 
-template <typename T>
-std::string number_or_null(const std::optional<T>& value) {
+// Of a std::optional or a Maybe.
+template <typename Optional>
+std::string number_or_null(const Optional& value) {
   return value ? fmt::format("{}", *value) : std::string(kNull);
 }
 
@@ -240,8 +241,8 @@ std::string JsonItems::lost() const {
 }
 
 std::string JsonItems::reason(const ReportLeaf& leaf) const {
-  if (leaf.reason == LeafReason::kNone && !leaf.holder_unknown.empty())
-    return text(leaf.holder_unknown).dump();
+  if (leaf.reason == LeafReason::kNone && leaf.source->holder_unknown != nullptr)
+    return text(leaf.source->holder_unknown).dump();
   return reasons_[static_cast<size_t>(leaf.reason)];
 }
 
@@ -273,11 +274,12 @@ std::string JsonItems::task(const ReportTask& task) const {
     fmt::format_to(
         std::back_inserter(line),
         R"({{{},"waiting_ns":{},"waits_for":{},"resource":null,"confirmed":{},"stack":{},"reason":{}{}}})",
-        leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, seen(leaf.waiting_ns),
-        leaf.waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.waits_for_task) : std::string(kNull),
+        leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, seen(leaf.source->waiting_ns),
+        leaf.source->waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.source->waits_for_task)
+                                    : std::string(kNull),
         leaf.confirmed, number_or_null(leaf.stack), reason(leaf),
         source.from_census || leaf.reason == LeafReason::kFromDebugInfo ? R"(,"source":"census")"
-        : leaf.met                                                      ? R"(,"source":"repoll")"
+        : leaf.source->met                                              ? R"(,"source":"repoll")"
                                                                         : "");
   }
   return line + "]}";

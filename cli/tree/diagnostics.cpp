@@ -96,7 +96,7 @@ void add_unknown_holders(Report& report) {
   std::map<std::string_view, size_t> leaves;
   for (const ReportTask& task : report.tasks)
     for (const ReportLeaf& leaf : task.leaves)
-      if (leaf.shown && !leaf.holder_unknown.empty()) ++leaves[leaf.holder_unknown];
+      if (leaf.shown && leaf.source->holder_unknown != nullptr) ++leaves[leaf.source->holder_unknown];
   for (const auto& [reason, count] : leaves) {
     const bool can_be_built = reason == kNeedsDebugInfo;
     report.diagnostics.push_back(

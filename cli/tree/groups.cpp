@@ -120,10 +120,11 @@ void GroupBuilder::add_to(const ReportTask& task, const Shape& shape) {
   uint64_t longest = 0;
   for (const ReportLeaf& leaf : task.leaves) {
     if (!leaf.shown) continue;
-    longest = std::max(longest, leaf.waiting_ns);
+    longest = std::max(longest, leaf.source->waiting_ns);
     if (merged.group.leaf_rows < 2 || task.task->from_census) continue;
-    const auto key = std::lower_bound(shape.keys.begin(), shape.keys.end(), leaf_key(leaf, report_));
-    merged.row_waits[known.row_of[static_cast<size_t>(key - shape.keys.begin())]].push_back(leaf.waiting_ns);
+    const auto key = std::lower_bound(shape.keys.begin(), shape.keys.end(), leaf_key(task, leaf, report_));
+    merged.row_waits[known.row_of[static_cast<size_t>(key - shape.keys.begin())]].push_back(
+        leaf.source->waiting_ns);
   }
   if (!task.task->from_census) merged.waits.push_back(shape.keys.empty() ? task.task->in_state_ns : longest);
 }
@@ -142,7 +143,7 @@ void GroupBuilder::add(const ReportTask& task) {
 
   Shape shape;
   for (const ReportLeaf& leaf : task.leaves) {
-    if (leaf.shown) shape.keys.push_back(leaf_key(leaf, report_));
+    if (leaf.shown) shape.keys.push_back(leaf_key(task, leaf, report_));
   }
   std::sort(shape.keys.begin(), shape.keys.end());
   const bool is_running = task.task->state == TaskState::kRunning;

@@ -106,11 +106,7 @@ std::vector<ReportLeaf> judge_leaves(const Task& task, StackTable& stacks, const
   std::vector<ReportLeaf> leaves(sources.size());
   for (size_t i = 0; i < leaves.size(); ++i) {
     leaves[i].stack = stacks.add(sources[i]->stack, sources[i]->joins_address != 0, sources[i]->label);
-    leaves[i].waiting_ns = sources[i]->waiting_ns;
-    leaves[i].met = sources[i]->met;
-    leaves[i].holder_unknown = sources[i]->holder_unknown;
-    leaves[i].waits_for_task = sources[i]->waits_for_task;
-    leaves[i].is_held = sources[i]->waits_for_task && sources[i]->joins_address == 0;
+    leaves[i].source = sources[i];
   }
   confirm(sources, leaves, stacks);
 

@@ -132,6 +132,14 @@ void add_runtimes(Report& report, PollerTable& pollers) {
   }
 }
 
+std::vector<const Task*> by_id(const Snapshot& snapshot) {
+  std::vector<const Task*> tasks;
+  tasks.reserve(snapshot.tasks.size());
+  for (const Task& task : snapshot.tasks) tasks.push_back(&task);
+  std::ranges::sort(tasks, {}, &Task::id);
+  return tasks;
+}
+
 }  // namespace
 
 std::string_view name(RuntimeId id) {
@@ -157,26 +165,25 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   report.symbols = &symbols;
   report.source_root = options.sources.root;
 
-  std::vector<const Task*> tasks;
-  tasks.reserve(snapshot.tasks.size());
-  for (const Task& task : snapshot.tasks) tasks.push_back(&task);
-  std::ranges::sort(tasks, {}, &Task::id);
-
   StackTable stacks(snapshot, symbols, options, report);
   PollerTable pollers(symbols, report);
   CallbackTable callbacks(snapshot, symbols, report);
   report.tasks.reserve(snapshot.tasks.size());
-  for (const Task* task : tasks) {
+  size_t leaf_count = 0;
+  for (const Task& task : snapshot.tasks) leaf_count += task.leaves.size();
+  report.leaves.reserve(leaf_count);
+  for (const Task* task : by_id(snapshot)) {
     const Poller& poller = pollers.find(task->poll_function, task->runtime);
-    report.tasks.push_back(
-        {task, task_kind(*task, poller), poller.type, judge_leaves(*task, stacks, report)});
-    if (task->watcher) {
-      ReportTask& watcher = report.tasks.back();
-      watcher.type = callbacks.find(*task);
-      for (ReportLeaf& leaf : watcher.leaves) leaf.calls = watcher.type;
-    }
-    if (task->native) report.tasks.back().spawn_stack = stacks.add(task->native->spawn_stack);
-    if (is_executor_thread(report.tasks.back(), report)) report.tasks.back().kind = ReportTaskKind::kWorker;
+    const std::vector<ReportLeaf> leaves = judge_leaves(*task, stacks, report);
+    const auto first = report.leaves.insert(report.leaves.end(), leaves.begin(), leaves.end());
+    ReportTask& added = report.tasks.emplace_back();
+    added.task = task;
+    added.kind = task_kind(*task, poller);
+    added.type = poller.type;
+    added.leaves = {first, leaves.size()};
+    if (task->watcher) added.type = callbacks.find(*task);
+    if (task->native) added.spawn_stack = stacks.add(task->native->spawn_stack);
+    if (is_executor_thread(added, report)) added.kind = ReportTaskKind::kWorker;
   }
   add_crash(report, stacks, options);
   for (const Thread& thread : snapshot.threads) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,16 +69,14 @@ inline constexpr LeafReason kLastLeafReason = LeafReason::kNotFollowed;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {
-  std::optional<uint32_t> stack;  // index into Report::stacks
-  uint64_t waiting_ns = 0;
-  std::optional<uint64_t> waits_for_task;  // joins it, or (is_held) waits for what that task holds
-  bool confirmed = false;                  // the task waits there now
-  bool shown = false;                      // stands in the text's tree
-  bool is_held = false;
-  bool met = false;  // by a poll that --repoll asked for
+  const Leaf* source = nullptr;  // in the snapshot
+  Maybe<uint32_t> stack;         // index into Report::stacks
+  bool confirmed = false;        // the task waits there now
+  bool shown = false;            // stands in the text's tree
   LeafReason reason = LeafReason::kNone;
-  std::string_view holder_unknown = {};  // of a lock: why waits_for_task does not tell who holds it
-  std::optional<uint32_t> calls = {};    // of a watcher: the function, as an index into Report::types
+
+  // It does not join the task that it waits for, but waits for what that holds.
+  bool is_held() const { return source->waits_for_task && source->joins_address == 0; }
 };
 
 enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
@@ -85,11 +84,11 @@ enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
 struct ReportTask {
   const Task* task = nullptr;  // in the snapshot
   ReportTaskKind kind = ReportTaskKind::kTask;
-  std::optional<uint32_t> type;  // index into Report::types; of a watcher the function that it calls
-  std::vector<ReportLeaf> leaves;
-  std::optional<uint32_t> running_stack = {};  // native; index into Report::stacks
-  std::optional<uint32_t> spawn_stack = {};    // index into Report::stacks: where it was spawned
-  bool unmoved = false;                        // not polled since the earlier dump, where there is one
+  bool unmoved = false;                // not polled since the earlier dump, where there is one
+  Maybe<uint32_t> type;                // index into Report::types; of a watcher the function that it calls
+  Maybe<uint32_t> running_stack;       // native; index into Report::stacks
+  Maybe<uint32_t> spawn_stack;         // index into Report::stacks: where it was spawned
+  std::span<const ReportLeaf> leaves;  // in Report::leaves
 };
 
 enum class GroupClass : uint8_t { kInside, kOutside, kRunning };
@@ -171,13 +170,18 @@ struct TaskCounts {
 };
 
 struct Report {
+  Report() = default;
+  Report(Report&&) = default;  // a copy's tasks would refer to leaves of the original
+  Report& operator=(Report&&) = default;
+
   const Snapshot* snapshot = nullptr;
   const FrameSource* symbols = nullptr;
   std::string source_root;          // of the options
   std::vector<ReportFrame> frames;  // in order of first use
   std::vector<ReportStack> stacks;
   std::vector<std::string> types;
-  std::vector<ReportTask> tasks;  // by id
+  std::vector<ReportTask> tasks;   // by id
+  std::vector<ReportLeaf> leaves;  // of one task after the other
   std::vector<ReportRuntime> runtimes;
   TaskCounts counts;
   std::optional<ReportCrash> crash;

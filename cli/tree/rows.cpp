@@ -26,10 +26,10 @@ std::string_view mark(LeafReason reason) {
 
 }  // namespace
 
-LeafKey leaf_key(const ReportLeaf& leaf, const Report& report) {
+LeafKey leaf_key(const ReportTask& task, const ReportLeaf& leaf, const Report& report) {
   const bool is_join = leaf.stack && report.stacks[*leaf.stack].kind.leaf_class == LeafClass::kJoin;
-  return {leaf.stack, is_join || leaf.is_held ? leaf.waits_for_task.value_or(0) : 0, leaf.is_held,
-          leaf.reason, leaf.calls};
+  return {leaf.stack, is_join || leaf.is_held() ? leaf.source->waits_for_task.value_or(0) : 0, leaf.is_held(),
+          leaf.reason, task.task->watcher ? std::optional<uint32_t>(task.type) : std::nullopt};
 }
 
 uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user, bool is_leaf,

@@ -19,10 +19,10 @@ struct LeafKey {
   uint64_t joins = 0;    // id of the awaited task where the row names it, else 0
   bool is_held = false;  // it is not joined, but holds what is waited for
   LeafReason reason = LeafReason::kNone;
-  std::optional<uint32_t> calls = {};  // index into Report::types
+  std::optional<uint32_t> calls = {};  // the function of a watcher, index into Report::types
   friend auto operator<=>(const LeafKey&, const LeafKey&) = default;
 };
-LeafKey leaf_key(const ReportLeaf& leaf, const Report& report);
+LeafKey leaf_key(const ReportTask& task, const ReportLeaf& leaf, const Report& report);
 
 class RowBuilder {
  public:

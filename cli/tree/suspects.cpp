@@ -37,7 +37,7 @@ bool may_block(const Thread& thread, const Snapshot& snapshot, FrameSource& symb
 }
 
 bool is_evidence(const ReportLeaf& leaf) {
-  return leaf.confirmed && leaf.waits_for_task && leaf.reason != LeafReason::kNoExactEnd &&
+  return leaf.confirmed && leaf.source->waits_for_task && leaf.reason != LeafReason::kNoExactEnd &&
          leaf.reason != LeafReason::kWakerAlone;
 }
 
@@ -59,7 +59,7 @@ std::string_view describe(const ReportLeaf& leaf, const Report& report) {
 uint64_t longest_wait(const ReportTask& task) {
   uint64_t longest = 0;
   for (const ReportLeaf& leaf : task.leaves) {
-    if (leaf.shown) longest = std::max(longest, leaf.waiting_ns);
+    if (leaf.shown) longest = std::max(longest, leaf.source->waiting_ns);
   }
   return longest;
 }
@@ -109,7 +109,7 @@ SuspectFinder::SuspectFinder(const Report& report, std::vector<BlockedThread> bl
     for (const ReportLeaf& leaf : task->leaves) {
       if (!leaf.shown) continue;
       // One of whom nothing bad is known may end any time.
-      const auto target = number_of.find(*leaf.waits_for_task);
+      const auto target = number_of.find(*leaf.source->waits_for_task);
       graph.add_place(number,
                       target == number_of.end() ? std::vector<size_t>{} : std::vector{target->second});
     }
@@ -133,7 +133,7 @@ std::string SuspectFinder::why_waiting(const ReportTask& task) const {
   std::vector<std::string> reasons;
   for (const ReportLeaf& leaf : task.leaves) {
     if (leaf.shown)
-      reasons.push_back(fmt::format("task {} ({})", *leaf.waits_for_task, describe(leaf, report_)));
+      reasons.push_back(fmt::format("task {} ({})", *leaf.source->waits_for_task, describe(leaf, report_)));
   }
   return fmt::format("{}", fmt::join(reasons, " and "));
 }
@@ -156,7 +156,7 @@ Suspect SuspectFinder::deadlock(const std::vector<uint64_t>& tasks, RowBuilder& 
     std::vector<LeafKey> keys;
     for (const ReportLeaf& leaf : task.leaves) {
       if (!leaf.shown) continue;
-      keys.push_back(leaf_key(leaf, report_));
+      keys.push_back(leaf_key(task, leaf, report_));
       if (leaf.stack) suspect.group.stacks.push_back(*leaf.stack);
     }
     std::sort(keys.begin(), keys.end());

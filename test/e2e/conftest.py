@@ -14,7 +14,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("ASYNCTRACE_BUILD", "build")
-CLI = BUILD / "cli" / "asynctrace"
+CLI = pathlib.Path(os.environ.get("ASYNCTRACE_CLI", BUILD / "cli" / "asynctrace"))
 AGENT = BUILD / "agent" / "libasynctrace-agent.so"
 PATIENCE = 60  # seconds until a step that should take milliseconds counts as hung
 

@@ -196,7 +196,7 @@ TEST(Leaves, JoinsNameTheTask) {
   EXPECT_EQ(drawn(report.groups[0]), "╼ async fn app::body\n  └╼ JoinHandle of task 9\n");
   EXPECT_EQ(drawn(report.groups[1]), "╼ async fn app::body\n  └╼ JoinHandle of task 9\n");
   EXPECT_EQ(drawn(report.groups[2]), "╼ async fn app::body\n  └╼ JoinHandle\n");
-  EXPECT_EQ(report.tasks[0].leaves[0].waits_for_task, 9u);
+  EXPECT_EQ(report.tasks[0].leaves[0].source->waits_for_task, 9u);
 }
 
 TEST(Leaves, LostStackAndMissingLeafAreSaid) {
