@@ -105,8 +105,9 @@ void EndWatch::note_end(pid_t pid, EndedProcesses& ended) {
   if (!status) {
     const auto stat = read_stat(pid);
     if (stat && stat->ppid == ::getpid()) return;
-    // Its parent may have been quicker.
-    status = stat && stat->state == 'Z' ? stat->exit_status : status_of_reaped(pidfd);
+    // Dead, or just being reaped; or else its parent was quicker.
+    const bool is_dead = stat && (stat->state == 'Z' || stat->state == 'X');
+    status = is_dead ? stat->exit_status : status_of_reaped(pidfd);
   }
   if (status) {
     ended[pid] = {*status, static_cast<uint64_t>(std::chrono::nanoseconds(now).count()), std::nullopt,
