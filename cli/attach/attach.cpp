@@ -127,8 +127,7 @@ Result<AttachCall> request(const AttachSettings& settings) {
 
 constexpr const char* kLoaderRemedy =
     "see whether the file and libc are readable and new enough there (LD_DEBUG=all in a new process), "
-    "whether "
-    "the file system is mounted noexec, and whether static TLS is left "
+    "whether its file system is mounted noexec, and whether static TLS is left "
     "(GLIBC_TUNABLES=glibc.rtld.optional_static_tls)";
 
 // Where the agent's function is, once it is loaded.
