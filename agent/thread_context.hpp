@@ -29,6 +29,7 @@ struct Frame {
   uint64_t task_id;                  // 0: no record could be had
   uint64_t outermost_id;             // task of the outermost poll in progress: the worker loop
   uint64_t began;
+  uint64_t callback;         // of a dispatch: the program's function
   uint32_t task;             // slot, kNone
   uint32_t poll;             // number of this poll
   uint32_t poller;           // index of its poll function

@@ -51,6 +51,9 @@
         movq    40 - SIZE(%rbp), %r9
         movq    48 - SIZE(%rbp), %rax
         call    *%r11
+        .globl  \name\()_return
+        .hidden \name\()_return
+\name\()_return:
         movq    %rax, RESULTS(%rbp)
         movq    %rdx, RESULTS + 8(%rbp)
         leaq    -SIZE(%rbp), %rdi

@@ -205,6 +205,16 @@ using namespace asynctrace::agent;
 
 namespace {
 
+// A callback that ends in the call (a tail call) has left the stack: its function is all that is known.
+const StackEntry* stack_of_call(const HookGuard& guard, uint64_t* frame) {
+  const LeafSite site = LeafSite::of_hook(frame);
+  const Frame* dispatch = guard.context().frame;
+  if (site.return_address != reinterpret_cast<uint64_t>(asynctrace_dispatch_return) || dispatch == nullptr)
+    return capture(guard, site);
+  const uint64_t callback[] = {dispatch->callback + 1};
+  return intern_stack(callback, asynctrace::segment::kIncomplete);
+}
+
 // What a hook does while the guard is held, on as little stack as may be: below it stacks are walked.
 void record(CallRegisters* registers, uint64_t* frame) {
   const ErrnoKeeper errno_keeper;
@@ -223,7 +233,7 @@ void record(CallRegisters* registers, uint64_t* frame) {
   if (call.row().role != LoopRole::kLoop) context.library_call = root;
   if (is_librarys && call.row().only_programs) return;
   if (const uint32_t number = call.before(guard, root); number != kNone)
-    registers->was_armed = arm(guard, number, capture(guard, LeafSite::of_hook(frame)));
+    registers->was_armed = arm(guard, number, stack_of_call(guard, frame));
 }
 
 }  // namespace

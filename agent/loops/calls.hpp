@@ -41,4 +41,5 @@ asynctrace::agent::CallTarget asynctrace_before_dispatch(asynctrace::agent::Call
 void asynctrace_after_dispatch(asynctrace::agent::CallRegisters* call, uint64_t* frame);
 // Where the assembly calls the program's callback; for its range of addresses.
 void asynctrace_dispatch();
+extern const char asynctrace_dispatch_return[];  // where the callback returns to
 }

@@ -162,6 +162,7 @@ Frame* begin_dispatch(const HookGuard& guard, uint32_t number, uintptr_t root) {
   const uint64_t id = entry.task_id.load(std::memory_order_acquire);
   if (id == 0) return nullptr;
   Frame* frame = push_poll_of(guard, entry.task, id, entry.address, root);
+  if (frame != nullptr) frame->callback = reinterpret_cast<uint64_t>(entry.facts.callback);
   if (!entry.facts.repeats) disarm(guard, number);
   if (entry.facts.ends && frame != nullptr) frame->last_of_watcher = number;
   else if (entry.facts.ends) end_watcher(guard, number), give_back(guard, number);

@@ -12,6 +12,7 @@ from measure import Bench
 from capture import capture, threads
 from census import census
 from dump import dump
+from loops import loops
 from memory import memory
 from native import native
 from programs import build, echo, pingpong, start
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "capture": capture,
     "threads": threads,
     "native": native,
+    "loops": loops,
     "pingpong": pingpong,
     "echo": echo,
     "memory": memory,

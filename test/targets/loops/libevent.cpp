@@ -72,6 +72,12 @@ FUNCTION on_turn(evutil_socket_t, short, void*) {
   ready();
 }
 
+// Its last call leaves nothing of it on the stack.
+extern "C" __attribute__((noinline, optimize("O2", "optimize-sibling-calls"))) void on_tail(evutil_socket_t,
+                                                                                            short,
+                                                                                            void* self) {
+  event_add(*static_cast<event**>(self), &kHour);
+}
 FUNCTION throws(evutil_socket_t, short, void*) {
   throw 1;
 }
@@ -164,6 +170,14 @@ FUNCTION leave() {
   event_base_free(third);
 }
 
+FUNCTION watch_tail() {
+  static event* tail;
+  const timeval now = {0, 0};
+  tail = evtimer_new(g_base, on_tail, &tail);
+  puts("TAIL on_tail timer, on_tail");
+  event_add(tail, &now);
+}
+
 int main() {
   g_base = event_base_new();
   watch_pipe();
@@ -171,6 +185,7 @@ int main() {
   watch_buffer();
   forget();
   leave();
+  watch_tail();
   event* end = event_new(g_base, STDIN_FILENO, EV_READ, on_end, g_base);
   LEAF("read", "on_end"), event_add(end, nullptr);
   g_again = evtimer_new(g_base, on_turn, nullptr);
