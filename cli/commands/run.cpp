@@ -37,15 +37,15 @@ std::string in_words(std::chrono::nanoseconds duration) {
 }  // namespace
 
 Result<int> Run::execute(const Launch& launch) {
-  auto started = supervisor_.start(launch, [this](pid_t pid) { announce(pid); });
-  if (!started) return tl::unexpected(started.error());
-  if (reports_.wanted()) supervisor_.tell_cancel();
-  if (options_.hang) hangs_.emplace(*options_.hang, report_options(options_.form));
   // A tracer sees every end itself.
   if (options_.follow && !options_.crash_stack) {
     const auto is_segment = [this](std::string_view name) { return segments_.is_segment(name); };
     supervisor_.watch_ends(EndWatch(segments_.directory(), is_segment));
   }
+  auto started = supervisor_.start(launch, [this](pid_t pid) { announce(pid); });
+  if (!started) return tl::unexpected(started.error());
+  if (reports_.wanted()) supervisor_.tell_cancel();
+  if (options_.hang) hangs_.emplace(*options_.hang, report_options(options_.form));
   supervise();
   return finish();
 }

@@ -63,7 +63,8 @@ class Supervisor {
   // From now on the first INT or TERM of a process is told: kCancelled.
   void tell_cancel() { tells_cancel_ = true; }
 
-  // How processes end that others reap is told, too.
+  // How processes end that others reap is told, too. To be called before start(): the first segment may be
+  // there at once.
   void watch_ends(EndWatch watch) { ends_.emplace(std::move(watch)); }
 
   // Blocks until something happens. The target's end is told again on every later call. kEnded: some other
