@@ -1,58 +1,11 @@
 #include "agent/got.hpp"
 
-#include <elf.h>
 #include <string.h>
 
-#include <span>
+#include <type_traits>
 
 namespace asynctrace::agent {
 namespace {
-
-struct Dynamic {
-  const char* strings = nullptr;
-  uint64_t strings_size = 0;
-  const Elf64_Sym* symbols = nullptr;
-  const uint32_t* gnu_hash = nullptr;
-  const Elf64_Rela* relocations = nullptr;
-  uint64_t relocations_size = 0;
-  const Elf64_Rela* calls = nullptr;
-  uint64_t calls_size = 0;
-  uint64_t soname = 0;
-};
-
-Dynamic read_dynamic(const LoadedModule& module) {
-  Dynamic out;
-  // The loader makes addresses of most of these; in some modules they stay as they are in the file.
-  const auto address = [&](const Elf64_Dyn& entry) {
-    return entry.d_un.d_ptr >= module.start ? entry.d_un.d_ptr : module.bias + entry.d_un.d_ptr;
-  };
-  const auto set = [&](auto& pointer, const Elf64_Dyn& entry) {
-    pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(address(entry));
-  };
-  for (const Elf64_Phdr& header : std::span(module.headers, module.header_count)) {
-    if (header.p_type != PT_DYNAMIC) continue;
-    const auto* entry = reinterpret_cast<const Elf64_Dyn*>(module.bias + header.p_vaddr);
-    for (; entry->d_tag != DT_NULL; entry++) {
-      switch (entry->d_tag) {
-        case DT_STRTAB: set(out.strings, *entry); break;
-        case DT_STRSZ: out.strings_size = entry->d_un.d_val; break;
-        case DT_SYMTAB: set(out.symbols, *entry); break;
-        case DT_GNU_HASH: set(out.gnu_hash, *entry); break;
-        case DT_RELA: set(out.relocations, *entry); break;
-        case DT_RELASZ: out.relocations_size = entry->d_un.d_val; break;
-        case DT_JMPREL: set(out.calls, *entry); break;
-        case DT_PLTRELSZ: out.calls_size = entry->d_un.d_val; break;
-        case DT_SONAME: out.soname = entry->d_un.d_val; break;
-        default: break;
-      }
-    }
-  }
-  return out;
-}
-
-const char* name_of(const Dynamic& dynamic, const Elf64_Sym& symbol) {
-  return symbol.st_name < dynamic.strings_size ? dynamic.strings + symbol.st_name : "";
-}
 
 bool is_function(const Elf64_Sym& symbol) {
   const auto binding = ELF64_ST_BIND(symbol.st_info);
@@ -67,7 +20,7 @@ uint32_t gnu_hash_of(const char* name) {
 }
 
 // Null: not there.
-const Elf64_Sym* look_up(const Dynamic& dynamic, const char* name) {
+const Elf64_Sym* look_up(const DynamicSection& dynamic, const char* name) {
   const uint32_t* table = dynamic.gnu_hash;
   const uint32_t bucket_count = table[0];
   const uint32_t first_symbol = table[1];
@@ -84,48 +37,65 @@ const Elf64_Sym* look_up(const Dynamic& dynamic, const char* name) {
   for (;; index++) {
     const uint32_t link = chains[index - first_symbol];
     const Elf64_Sym& symbol = dynamic.symbols[index];
-    if ((link | 1) == (hash | 1) && is_function(symbol) && strcmp(name_of(dynamic, symbol), name) == 0)
+    if ((link | 1) == (hash | 1) && is_function(symbol) && strcmp(dynamic.name_of(symbol), name) == 0)
       return &symbol;
     if ((link & 1) != 0) return nullptr;
   }
 }
 
-void visit_all(const LoadedModule& module, const Dynamic& dynamic, std::span<const Elf64_Rela> relocations,
-               void (*visit)(const Import& import, void* context), void* context) {
-  for (const Elf64_Rela& relocation : relocations) {
-    const auto type = ELF64_R_TYPE(relocation.r_info);
-    const bool is_plain = type == R_X86_64_64 && relocation.r_addend == 0;
-    if (type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT && !is_plain) continue;
-    const Elf64_Sym& symbol = dynamic.symbols[ELF64_R_SYM(relocation.r_info)];
-    visit({name_of(dynamic, symbol), reinterpret_cast<void**>(module.bias + relocation.r_offset),
-           type == R_X86_64_JUMP_SLOT},
-          context);
-  }
-}
-
 }  // namespace
 
+DynamicSection read_dynamic(uint64_t bias, const Elf64_Dyn* entry) {
+  DynamicSection out;
+  out.bias = bias;
+  // The loader makes addresses of most of these; in some modules they stay as they are in the file.
+  const auto set = [&](auto& pointer) {
+    const uint64_t value = entry->d_un.d_ptr;
+    pointer =
+        reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(value >= bias ? value : bias + value);
+  };
+  const Elf64_Rela* rows[2] = {};
+  uint64_t sizes[2] = {};
+  for (; entry != nullptr && entry->d_tag != DT_NULL; entry++) {
+    switch (entry->d_tag) {
+      case DT_STRTAB: set(out.strings); break;
+      case DT_STRSZ: out.strings_size = entry->d_un.d_val; break;
+      case DT_SYMTAB: set(out.symbols); break;
+      case DT_HASH: set(out.hash); break;
+      case DT_GNU_HASH: set(out.gnu_hash); break;
+      case DT_RELA: set(rows[0]); break;
+      case DT_RELASZ: sizes[0] = entry->d_un.d_val; break;
+      case DT_JMPREL: set(rows[1]); break;
+      case DT_PLTRELSZ: sizes[1] = entry->d_un.d_val; break;
+      case DT_SONAME: out.soname = entry->d_un.d_val; break;
+      default: break;
+    }
+  }
+  for (int i = 0; i < 2; i++)
+    if (rows[i] != nullptr) out.relocations[i] = {rows[i], sizes[i] / sizeof(Elf64_Rela)};
+  return out;
+}
+
+DynamicSection read_dynamic(const LoadedModule& module) {
+  const Elf64_Dyn* dynamic = nullptr;
+  for (const Elf64_Phdr& header : std::span(module.headers, module.header_count))
+    if (header.p_type == PT_DYNAMIC)
+      dynamic = reinterpret_cast<const Elf64_Dyn*>(module.bias + header.p_vaddr);
+  return read_dynamic(module.bias, dynamic);
+}
+
 const char* soname(const LoadedModule& module) {
-  const Dynamic dynamic = read_dynamic(module);
+  const DynamicSection dynamic = read_dynamic(module);
   return dynamic.strings != nullptr && dynamic.soname != 0 && dynamic.soname < dynamic.strings_size
              ? dynamic.strings + dynamic.soname
              : "";
 }
 
 uint64_t exported_function(const LoadedModule& module, const char* name) {
-  const Dynamic dynamic = read_dynamic(module);
+  const DynamicSection dynamic = read_dynamic(module);
   if (dynamic.strings == nullptr || dynamic.symbols == nullptr || dynamic.gnu_hash == nullptr) return 0;
   const Elf64_Sym* symbol = look_up(dynamic, name);
   return symbol != nullptr ? module.bias + symbol->st_value : 0;
-}
-
-void for_each_function_slot(const LoadedModule& module, void (*visit)(const Import& import, void* context),
-                            void* context) {
-  const Dynamic dynamic = read_dynamic(module);
-  if (dynamic.strings == nullptr || dynamic.symbols == nullptr) return;
-  visit_all(module, dynamic, {dynamic.relocations, dynamic.relocations_size / sizeof(Elf64_Rela)}, visit,
-            context);
-  visit_all(module, dynamic, {dynamic.calls, dynamic.calls_size / sizeof(Elf64_Rela)}, visit, context);
 }
 
 }  // namespace asynctrace::agent

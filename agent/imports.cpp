@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "agent/got.hpp"
 #include "agent/interpose.hpp"
 
 namespace asynctrace::agent {
@@ -55,35 +56,25 @@ bool comes_before_libc() {
 void start_imports() {
   const LoadedModule* self = find_module(address_of_agent());
   if (self == nullptr) return;
-  const Elf64_Sym* symbols = nullptr;
-  const char* names = nullptr;
-  const uint32_t* hash = nullptr;  // DT_HASH: its second word is the number of symbols
-  for (const Elf64_Dyn* entry = _DYNAMIC; entry->d_tag != DT_NULL; entry++) {
-    if (entry->d_tag == DT_SYMTAB) symbols = reinterpret_cast<const Elf64_Sym*>(entry->d_un.d_ptr);
-    if (entry->d_tag == DT_STRTAB) names = reinterpret_cast<const char*>(entry->d_un.d_ptr);
-    if (entry->d_tag == DT_HASH) hash = reinterpret_cast<const uint32_t*>(entry->d_un.d_ptr);
-  }
-  for (const Elf64_Sym& symbol : std::span(symbols, hash[1])) {
+  const DynamicSection dynamic = read_dynamic(*self);
+  for (const Elf64_Sym& symbol : std::span(dynamic.symbols, dynamic.hash[1])) {
     if (symbol.st_shndx == SHN_UNDEF || ELF64_ST_TYPE(symbol.st_info) != STT_FUNC ||
         g_count == std::size(g_exported))
       continue;
-    const char* name = names + symbol.st_name;
+    const char* name = dynamic.name_of(symbol);
     if (void* real = real_dlsym()(g_real_scope, name); real != nullptr)
       g_exported[g_count++] = {name, reinterpret_cast<void*>(self->bias + symbol.st_value), real};
   }
 }
 
 void redirect_imports(const LoadedModule& module, SlotPatcher& patcher) {
-  const Elf64_Dyn* dynamic = nullptr;
-  for (const Elf64_Phdr& header : std::span(module.headers, module.header_count))
-    if (header.p_type == PT_DYNAMIC)
-      dynamic = reinterpret_cast<const Elf64_Dyn*>(module.bias + header.p_vaddr);
-  if (dynamic == _DYNAMIC) return;
-  for_each_import(module.bias, dynamic, [&](const char* name, void** slot) {
+  if (&module == find_module(address_of_agent())) return;
+  for_each_import(read_dynamic(module), [&](const Import& import) {
+    if (import.is_own || import.is_plain) return;
     for (const Exported& row : std::span(g_exported, g_count)) {
-      if (strcmp(name, row.name) != 0) continue;
-      const void* bound = std::atomic_ref<void*>(*slot).load(std::memory_order_acquire);
-      if (bound == row.real || is_code_of(module, bound)) patcher.write(slot, row.function);
+      if (strcmp(import.name, row.name) != 0) continue;
+      const void* bound = std::atomic_ref<void*>(*import.slot).load(std::memory_order_acquire);
+      if (bound == row.real || is_code_of(module, bound)) patcher.write(import.slot, row.function);
     }
   });
 }

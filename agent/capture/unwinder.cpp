@@ -14,7 +14,7 @@
 #include <libunwind.h>
 
 #include "agent/capture/cfi.hpp"
-#include "agent/imports.hpp"
+#include "agent/got.hpp"
 #include "agent/interpose.hpp"
 #include "agent/modules.hpp"
 #include "agent/patch.hpp"
@@ -116,9 +116,11 @@ const Replacement kReplacements[] = {
 // The library is ours alone: its slots stay as they are now.
 void tame(const link_map& library) {
   SlotPatcher patcher;
-  for_each_import(library.l_addr, library.l_ld, [&](const char* name, void** slot) {
+  for_each_import(read_dynamic(library.l_addr, library.l_ld), [&](const Import& import) {
+    if (import.is_own || import.is_plain) return;
     for (const Replacement& replacement : kReplacements)
-      if (strcmp(name, replacement.name) == 0) patcher.write_for_good(slot, replacement.function);
+      if (strcmp(import.name, replacement.name) == 0)
+        patcher.write_for_good(import.slot, replacement.function);
   });
 }
 

@@ -69,17 +69,11 @@ bool is_only_definition(const char* name) {
   return true;
 }
 
-struct Visit {
-  const LoadedModule& module;
-  SlotPatcher& patcher;
-};
-
-void patch(const Import& import, void* context) {
-  const auto& [module, patcher] = *static_cast<Visit*>(context);
+void patch(const Import& import, const LoadedModule& module, SlotPatcher& patcher) {
   LoopFunction* function = find_function_named(import.name);
   if (function == nullptr) return;
   const auto target = reinterpret_cast<uint64_t>(*import.slot);
-  const bool is_unresolved = import.may_be_unresolved && target >= module.start && target < module.end;
+  const bool is_unresolved = import.is_call && target >= module.start && target < module.end;
   const bool is_bound = *import.slot == function->real;
   if (!is_bound && !(is_unresolved && is_only_definition(import.name))) return;
   patcher.write(import.slot, thunk(ThunkArray::kCall, static_cast<uint32_t>(function - g_functions)));
@@ -120,8 +114,7 @@ void patch_loop_calls() {
   const LoadedModule* self = find_module(reinterpret_cast<uint64_t>(&patch_loop_calls));
   for (const LoadedModule& module : all.subspan(g_patched_modules)) {
     if (&module == self || module.unloaded.load(std::memory_order_relaxed)) continue;
-    Visit visit{module, patcher};
-    for_each_function_slot(module, patch, &visit);
+    for_each_import(read_dynamic(module), [&](const Import& import) { patch(import, module, patcher); });
   }
   g_patched_modules = all.size();
 }
