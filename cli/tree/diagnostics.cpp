@@ -13,22 +13,26 @@ namespace {
 
 struct MissingRow {
   MissingReason reason;
-  std::string_view code, what, remedy;
+  std::string_view code, what, remedy, remedy_in_c;
 };
 constexpr std::string_view kRebuild = "CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release";
+constexpr std::string_view kRebuildInC = "build with -g";
 constexpr std::string_view kRebuildInFull = "CARGO_PROFILE_RELEASE_DEBUG=2 cargo build --release";
 constexpr MissingRow kMissing[] = {
     {MissingReason::kFileGone, "file_gone", "the file cannot be opened",
-     "read the dump where the program's files are"},
+     "read the dump where the program's files are", "read the dump where the program's files are"},
     {MissingReason::kBuildIdDiffers, "build_id_differs", "the file on disk is another build",
+     "put back the file that the process runs, or restart the process",
      "put back the file that the process runs, or restart the process"},
     {MissingReason::kNoSymbols, "no_symbols", "stripped: functions are unknown",
      "build without strip: CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=1 cargo build "
-     "--release"},
+     "--release",
+     "build without strip, and with -g"},
     {MissingReason::kNoDebugInfo, "no_debug_info", "no debug info: lines and inlined calls are unknown",
-     kRebuild},
+     kRebuild, kRebuildInC},
     {MissingReason::kNoSplitUnits, "no_split_debug_info", "its .dwo files are missing or packed",
-     "CARGO_PROFILE_RELEASE_SPLIT_DEBUGINFO=off CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release"},
+     "CARGO_PROFILE_RELEASE_SPLIT_DEBUGINFO=off CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release",
+     "build without -gsplit-dwarf"},
 };
 
 struct LostRow {
@@ -70,7 +74,15 @@ bool is_system(const Module& module) {
          path.starts_with("[");
 }
 
+// Of the runtimes that were found, all are libraries of C or C++, or use the native API.
+bool is_in_c(const Report& report) {
+  return !report.runtimes.empty() && std::ranges::all_of(report.runtimes, [](const ReportRuntime& runtime) {
+    return runtime.id == RuntimeId::kNative || runtime.id == RuntimeId::kLoop;
+  });
+}
+
 void add_missing(Report& report) {
+  const bool in_c = is_in_c(report);
   const std::vector<size_t> without_line = frames_without_line(report);
   for (uint32_t i = 0; i < report.snapshot->modules.size(); ++i) {
     const Module& module = report.snapshot->modules[i];
@@ -81,13 +93,14 @@ void add_missing(Report& report) {
     if (row != std::end(kMissing)) {
       std::string message =
           status.detail.empty() ? fmt::format("{}: {}", module.path, row->what) : status.detail;
-      report.diagnostics.push_back({row->code, std::move(message), std::string(row->remedy)});
+      report.diagnostics.push_back(
+          {row->code, std::move(message), std::string(in_c ? row->remedy_in_c : row->remedy)});
     } else if (without_line[i] > 0) {
       // Debug info of the standard library alone is no help for the user's own code.
       report.diagnostics.push_back(
           {"no_lines",
            fmt::format("{}: frames of the user's own code without a line: {}", module.path, without_line[i]),
-           std::string(kRebuild)});
+           std::string(in_c ? kRebuildInC : kRebuild)});
     }
   }
 }

@@ -121,5 +121,15 @@ TEST(Text, EndsWithWhatLimitsIt) {
       << out;
 }
 
+TEST(Text, OfProgramsInCKnowsNoCargo) {
+  Program program = shop();
+  program.symbols.statuses[0] = {MissingReason::kNoDebugInfo, ""};
+  EXPECT_NE(text(program).find("cargo build"), std::string::npos);
+  for (Task& task : program.snapshot.tasks) task.runtime = RuntimeId::kNative;
+  const std::string out = text(program);
+  EXPECT_EQ(out.find("cargo build"), std::string::npos);
+  EXPECT_NE(out.find("unknown\n      build with -g\n"), std::string::npos) << out;
+}
+
 }  // namespace
 }  // namespace asynctrace::testing
