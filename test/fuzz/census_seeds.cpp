@@ -95,5 +95,5 @@ int main(int, char** arguments) {
     offset += parts[i].size();
     contents += parts[i];
   }
-  std::ofstream(std::string(arguments[1]) + "/core", std::ios::binary) << headers << contents;
+  std::ofstream(std::string(arguments[1]) + "/tasks", std::ios::binary) << headers << contents;
 }
