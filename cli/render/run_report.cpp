@@ -67,7 +67,7 @@ std::string render_processes(const RunReport& run, size_t limit) {
   std::ostringstream out;
   for (const Report* report : run.processes) {
     if (report != run.processes.front()) out << '\n';
-    render_text(*report, {.hung = run.stopped}, out);
+    render_text(*report, {.hung = run.stopped && !report->crash}, out);
   }
   std::string text = std::move(out).str();
   if (text.size() <= limit) return text;

@@ -101,6 +101,7 @@ void TextRenderer::longest() const {
   std::string inside, own;
   size_t count = 0;
   for (const Finding& finding : find_findings(report_)) {
+    if (finding.group->tasks.empty()) continue;  // a crash outside any task
     const ReportTask* task = find_task(report_, finding.group->tasks.front());
     const bool is_own = task != nullptr && task->kind == ReportTaskKind::kBlockOn;
     if (!is_own && (finding.group->group_class != GroupClass::kInside || ++count > kInsideNamed)) continue;
