@@ -24,8 +24,9 @@ class WordScan {
       : memory_(memory), values_(values), lowest_(values.front()), span_(values.back() - values.front()) {}
 
   void add(const MemoryRange& range) {
-    for (uint64_t at = range.start; at < range.end; at += kChunk)
-      read(at, std::min<uint64_t>(kChunk, range.end - at), range.is_stack);
+    // By what is left: a range may end at the last of all addresses.
+    for (uint64_t left = range.end - range.start; left > 0; left -= std::min<uint64_t>(kChunk, left))
+      read(range.end - left, std::min<uint64_t>(kChunk, left), range.is_stack);
   }
   std::vector<Hit> take() { return std::move(hits_); }
 

@@ -162,5 +162,16 @@ TEST(ScanForWords, FindsEachOfThem) {
   EXPECT_THAT(scan_for_words(memory, ranges, {}), IsEmpty());
 }
 
+TEST(ScanForWords, EndsAtTheLastOfAllAddresses) {
+  HandBuiltMemory memory;
+  const uint64_t end = UINT64_MAX - 7, last = end - 8;
+  memory.put(last, 0x5000);
+  const std::vector<MemoryRange> ranges = {{last, end, false}};
+  const std::vector<uint64_t> values = {0x5000};
+  const std::vector<Hit> found = scan_for_words(memory, ranges, values);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].address, last);
+}
+
 }  // namespace
 }  // namespace asynctrace
