@@ -9,17 +9,9 @@
 #include <sstream>
 #include <thread>
 
-namespace native {
+#include "test/unit/chain_of_tasks.hpp"
 
-Task<> c() {
-  co_await Sleep(std::chrono::hours(1));
-}
-Task<> b() {
-  co_await c();
-}
-Task<> a() {
-  co_await b();
-}
+namespace native {
 
 namespace {
 

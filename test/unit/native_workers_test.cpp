@@ -10,22 +10,14 @@
 #include <latch>
 #include <sstream>
 
+#include "test/unit/chain_of_tasks.hpp"
+
 // What orders the agent's accesses is not seen in it, for it is not instrumented; what it calls is.
 extern "C" const char* __tsan_default_suppressions() {
   return "called_from_lib:libasynctrace-agent.so";
 }
 
 namespace native {
-
-Task<> c() {
-  co_await Sleep(std::chrono::hours(1));
-}
-Task<> b() {
-  co_await c();
-}
-Task<> a() {
-  co_await b();
-}
 
 namespace {
 
