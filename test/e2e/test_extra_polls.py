@@ -7,12 +7,13 @@ from conftest import PATIENCE, asynctrace, program
 
 MOST_EXTRA_POLLS = 2
 MOST_TURNS_OF_A_LOOP = 40
-# The programs wait 300 ms of their time. One that spins burns them all; the agent's start takes some.
-MOST_EXTRA_CPU_US = 100_000
 
 
-def numbers(output):
-    return {word: int(rest) for word, rest in (line.split() for line in output.splitlines())}
+def polls(output):
+    """Of the task that waits: each wake of it leads to one, so that a loop cannot hide."""
+    word, count = output.split()
+    assert word == "POLLS"
+    return int(count)
 
 
 @pytest.mark.parametrize("name, arguments", [
@@ -30,10 +31,9 @@ def test_where_polls_are_not_seen_a_loop_ends_soon(tmp_path):
 
 
 def compare(tmp_path, command, most_extra_polls):
-    without = numbers(subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout)
+    without = polls(subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout)
     segment = tmp_path / "kept.atrace"
-    with_agent = numbers(asynctrace("run", "-q", "-o", segment, "--", *command).stdout)
+    with_agent = polls(asynctrace("run", "-q", "-o", segment, "--", *command).stdout)
     assert segment.exists(), "the agent was not there"
-    assert without["POLLS"] >= 2
-    assert with_agent["POLLS"] <= without["POLLS"] + most_extra_polls
-    assert with_agent["CPU_US"] <= without["CPU_US"] + MOST_EXTRA_CPU_US
+    assert without >= 2
+    assert with_agent <= without + most_extra_polls

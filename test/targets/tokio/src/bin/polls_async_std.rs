@@ -1,5 +1,5 @@
 //! async-io wakes the waker that it replaces. Counts the polls of a task that reads from an async-std socket
-//! beside a timer until the peer writes at last, and the CPU time. Argument: async-std (its own executor),
+//! beside a timer until the peer writes at last. Argument: async-std (its own executor),
 //! futures (its block_on) or tokio.
 
 use async_std::io::{ReadExt, WriteExt};
@@ -55,5 +55,4 @@ fn main() {
         executor => task::block_on(run(executor.unwrap_or("async-std"))),
     };
     println!("POLLS {polls}");
-    println!("CPU_US {}", targets::cpu_time().as_micros());
 }
