@@ -87,8 +87,8 @@ ThreadImage image_of(pid_t pid, const user_regs_struct& r) {
 
 // Whether a stack that was judged while the thread slept is still what it was, now that it is held.
 bool is_same(pid_t pid, const ThreadImage& before, const user_regs_struct& registers) {
-  if (before.registers[ThreadImage::kStackPointer] != registers.rsp ||
-      before.registers[ThreadImage::kProgramCounter] != registers.rip || interrupted_call(registers) < 0)
+  if (before.registers[kStackPointer] != registers.rsp ||
+      before.registers[kProgramCounter] != registers.rip || interrupted_call(registers) < 0)
     return false;
   const size_t offset = registers.rsp - before.stack_start;
   if (offset >= before.stack.size()) return false;

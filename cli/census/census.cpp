@@ -20,7 +20,8 @@ std::optional<uint32_t> module_of(const Report& report, const Snapshot& snapshot
 
 }  // namespace
 
-bool take_census(const Report& report, Snapshot& snapshot, Symbolizer& symbols, const Memory* memory) {
+bool take_census(const Report& report, Snapshot& snapshot, Symbolizer& symbols, const Memory* memory,
+                 CensusScope scope) {
   const std::vector<LockLeaf> locks = lock_leaves(report);
   const auto hidden = tasks_with_hidden_leaves(report);
   if (locks.empty() && hidden.empty()) return false;
@@ -30,11 +31,19 @@ bool take_census(const Report& report, Snapshot& snapshot, Symbolizer& symbols, 
   };
   if (memory == nullptr) return give_up(kProcessGone);
   const auto module = module_of(report, snapshot);
-  const auto types =
-      module ? DwarfTypes::open(snapshot.modules[*module], symbols.find_files(*module)) : nullptr;
+  std::unique_ptr<DwarfTypes> types;
+  const BlockOns* block_ons = nullptr;
+  if (module && scope.types.contains(*module)) {
+    types = std::move(scope.types[*module]);
+    block_ons = &scope.block_ons[*module];
+  } else if (snapshot.attached_ns) {
+    return give_up(kNoPermission);
+  } else if (module) {
+    types = DwarfTypes::open(snapshot.modules[*module], symbols.find_files(*module));
+  }
   if (!types) return give_up(kNeedsDebugInfo);
   if (!memory->number(snapshot.modules[*module].start)) return give_up(kNoPermission);
-  if (!locks.empty()) add_holders(locks, report, *types, *memory, snapshot);
+  if (!locks.empty()) add_holders(locks, report, *types, *memory, block_ons, snapshot);
   const bool added = !hidden.empty() && add_hidden_leaves(hidden, report, *types, *memory, snapshot, symbols);
   return added || !locks.empty();
 }

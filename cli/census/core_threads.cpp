@@ -26,7 +26,7 @@ class ThreadReader {
     }
   }
 
-  void add(const CoreThread& from) {
+  void add(const NativeThread& from) {
     Thread thread;
     thread.tid = static_cast<uint32_t>(from.tid);
     if (from.pcs.empty()) {
@@ -44,7 +44,7 @@ class ThreadReader {
     return static_cast<uint32_t>(snapshot_.stacks.size() - 1);
   }
 
-  void find_tasks(const CoreThread& from, Thread& thread) {
+  void find_tasks(const NativeThread& from, Thread& thread) {
     bool is_innermost = true;
     for (size_t i = 0; i < from.pcs.size(); ++i) {
       const auto function = entry_of(from.pcs[i] - 1);
@@ -80,11 +80,13 @@ class ThreadReader {
   }
 
   // Of several running tasks of one type the one whose header the poll, or what it called, has on the stack.
-  const Task* find_task(uint64_t function, const CoreThread& from, size_t frame) {
+  const Task* find_task(uint64_t function, const NativeThread& from, size_t frame) {
     const auto [begin, end] = running_.equal_range(function);
     if (std::next(begin) == end) return begin->second;
-    const uint64_t low = from.stack_pointers.front();
-    const uint64_t high = frame + 1 < from.stack_pointers.size() ? from.stack_pointers[frame + 1] : 0;
+    const auto stack_pointer = [&](size_t at) {
+      return at < from.registers.size() ? from.registers[at][kStackPointer].value_or(0) : 0;
+    };
+    const uint64_t low = stack_pointer(0), high = stack_pointer(frame + 1);
     if (low == 0 || high <= low || high - low > kMaxStackPart) return nullptr;
     std::vector<uint64_t> words((high - low) / sizeof(uint64_t));
     if (!memory_.read(low, std::as_writable_bytes(std::span(words)))) return nullptr;
@@ -121,10 +123,10 @@ Crash crash_of(const CoreImage& core, const Snapshot& snapshot) {
 
 }  // namespace
 
-void add_core_threads(const CoreImage& core, std::span<const CoreThread> threads, Snapshot& snapshot,
+void add_core_threads(const CoreImage& core, std::span<const NativeThread> threads, Snapshot& snapshot,
                       Symbolizer& symbols) {
   ThreadReader reader(core, snapshot, symbols);
-  for (const CoreThread& thread : threads) reader.add(thread);
+  for (const NativeThread& thread : threads) reader.add(thread);
   if (core.signal == 0) return;
   snapshot.crash = crash_of(core, snapshot);
 }

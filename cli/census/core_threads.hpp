@@ -12,7 +12,7 @@ namespace asynctrace {
 
 // Adds them to `snapshot`, whose tasks are those of the core, and the crash if there was one. A task is named
 // only where one alone can be meant.
-void add_core_threads(const CoreImage& core, std::span<const CoreThread> threads, Snapshot& snapshot,
+void add_core_threads(const CoreImage& core, std::span<const NativeThread> threads, Snapshot& snapshot,
                       Symbolizer& symbols);
 
 }  // namespace asynctrace

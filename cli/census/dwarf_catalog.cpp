@@ -8,6 +8,8 @@ namespace asynctrace {
 namespace {
 
 constexpr std::string_view kPoll = "poll<";
+constexpr std::string_view kRun = "run<";
+constexpr std::string_view kRawTask = "RawTask<";
 constexpr std::string_view kFuture = " as core::future::future::Future>::poll";
 
 // Demangling every poll function would take longer than the whole pass.
@@ -41,7 +43,7 @@ void DwarfCatalog::visit(Dwarf_Die* parent, uint32_t scope, int depth) {
   if (depth > kMaxDieDepth) return;
   for_each_child(parent, [&](Dwarf_Die* child) {
     const int tag = dwarf_tag(child);
-    if (tag == DW_TAG_subprogram) return add_function(child, scope);
+    if (tag == DW_TAG_subprogram) return add_function(parent, child, scope);
     if (tag == DW_TAG_variable && depth == 0) return add_variable(child);
     if (!is_scope(tag)) return;
     const char* name = dwarf_diename(child);
@@ -58,7 +60,10 @@ void DwarfCatalog::visit(Dwarf_Die* parent, uint32_t scope, int depth) {
   });
 }
 
-void DwarfCatalog::add_function(Dwarf_Die* function, uint32_t scope) {
+void DwarfCatalog::add_function(Dwarf_Die* parent, Dwarf_Die* function, uint32_t scope) {
+  Dwarf_Addr entry = 0;
+  const bool has_code = dwarf_lowpc(function, &entry) == 0 && entry != 0;
+  if (has_code) functions_.emplace_back(entry, *function);
   const char* text = dwarf_diename(function);
   if (text == nullptr) return;
   const std::string_view name = text;
@@ -67,10 +72,15 @@ void DwarfCatalog::add_function(Dwarf_Die* function, uint32_t scope) {
     bodies_.emplace(path(scope, text), *function);
     return;
   }
+  if (name.starts_with(kRun)) {
+    const char* owner = is_scope(dwarf_tag(parent)) ? dwarf_diename(parent) : nullptr;
+    if (owner != nullptr && std::string_view(owner).starts_with(kRawTask))
+      raw_tasks_.emplace(function->addr, *parent);
+    if (has_code) runs_.emplace(entry, declaration_of(*function).addr);
+    return;
+  }
   if (name != "poll" && !name.starts_with(kPoll)) return;
-  Dwarf_Addr entry = 0;
-  if (dwarf_lowpc(function, &entry) == 0 && entry != 0 && name.starts_with(kPoll))
-    polls_.emplace(entry, text);
+  if (has_code && name.starts_with(kPoll)) polls_.emplace(entry, text);
   const char* linkage = asynctrace::text(function, DW_AT_linkage_name);
   if (linkage == nullptr || !may_poll_a_future(linkage)) return;
   const std::string plain = without_generics(plain_function(names_.name_of(*function)->function));
@@ -102,6 +112,21 @@ std::optional<Dwarf_Die> DwarfCatalog::cell_of(uint64_t poll_function) const {
   // Both have the arguments <T, S>, spelled alike.
   const auto cell = cells_.find("Cell<" + std::string(poll->second + kPoll.size()));
   return cell == cells_.end() ? std::nullopt : std::optional(cell->second);
+}
+
+std::optional<Dwarf_Die> DwarfCatalog::raw_task_of(uint64_t poll_function) const {
+  const auto run = runs_.find(poll_function);
+  const auto task = run == runs_.end() ? raw_tasks_.end() : raw_tasks_.find(run->second);
+  return task == raw_tasks_.end() ? std::nullopt : std::optional(task->second);
+}
+
+std::optional<Dwarf_Die> DwarfCatalog::function_at(uint64_t address) {
+  const auto entry = [](const auto& function) { return function.first; };
+  if (!std::exchange(is_sorted_, true)) std::ranges::sort(functions_, {}, entry);
+  const auto after = std::ranges::upper_bound(functions_, address, {}, entry);
+  if (after == functions_.begin()) return std::nullopt;
+  Dwarf_Die function = std::prev(after)->second;
+  return dwarf_haspc(&function, address) > 0 ? std::optional(function) : std::nullopt;
 }
 
 std::optional<Dwarf_Die> DwarfCatalog::behind_vtable(uint64_t address) const {

@@ -25,6 +25,11 @@ class DwarfCatalog {
 
   // tokio's Cell<T, S> of the task whose poll<T, S> starts at this address in the file.
   std::optional<Dwarf_Die> cell_of(uint64_t poll_function) const;
+  // async-task's RawTask<F, T, S> of the task whose run() starts at this address in the file.
+  std::optional<Dwarf_Die> raw_task_of(uint64_t poll_function) const;
+  // The function around this address in the file, what is inlined into it ignored.
+  std::optional<Dwarf_Die> function_at(uint64_t address);
+  const FunctionName* name_of(Dwarf_Die function) { return names_.name_of(function); }
   // The type that implements the trait whose table is at this address in the file.
   std::optional<Dwarf_Die> behind_vtable(uint64_t address) const;
   // The function whose debug name and scopes are `path`: "shop::main::{async_block#0}".
@@ -42,14 +47,18 @@ class DwarfCatalog {
     uint32_t parent;
   };
   void visit(Dwarf_Die* parent, uint32_t scope, int depth);
-  void add_function(Dwarf_Die* function, uint32_t scope);
+  void add_function(Dwarf_Die* parent, Dwarf_Die* function, uint32_t scope);
   void add_variable(Dwarf_Die* variable);
   std::string path(uint32_t scope, const char* name) const;
 
   std::vector<Scope> scopes_;  // the first is that of no name
   std::unordered_map<const void*, uint32_t> scope_of_;
+  std::vector<std::pair<uint64_t, Dwarf_Die>> functions_;  // by entry, once one has been asked for
+  bool is_sorted_ = false;
   std::unordered_map<uint64_t, const char*> polls_;
   std::unordered_map<std::string_view, Dwarf_Die> cells_;  // by debug name
+  std::unordered_map<uint64_t, const void*> runs_;         // the declaration of a function that starts there
+  std::unordered_map<const void*, Dwarf_Die> raw_tasks_;   // by the declarations in them
   std::unordered_map<uint64_t, Dwarf_Die> vtables_;
   std::unordered_map<std::string, Dwarf_Die> bodies_, environments_;
   std::unordered_set<std::string> futures_;

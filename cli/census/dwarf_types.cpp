@@ -33,9 +33,56 @@ std::optional<uint64_t> unsigned_value(Dwarf_Die* die, unsigned attribute) {
 std::optional<Dwarf_Die> reference(Dwarf_Die* die, unsigned attribute) {
   Dwarf_Attribute found;
   Dwarf_Die target;
-  if (dwarf_attr(die, attribute, &found) == nullptr || dwarf_formref_die(&found, &target) == nullptr)
+  if (dwarf_attr_integrate(die, attribute, &found) == nullptr ||
+      dwarf_formref_die(&found, &target) == nullptr)
     return std::nullopt;
   return target;
+}
+
+uint64_t align_up(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+struct Extent {
+  uint64_t size, alignment;
+};
+
+// Compilers give the alignment of what has members; of the rest it is the size.
+std::optional<Extent> extent_of(Dwarf_Die type) {
+  constexpr uint64_t kMaxSize = 1 << 30, kMaxAlignment = 1 << 12;
+  const auto size = unsigned_value(&type, DW_AT_byte_size);
+  const bool has_members = dwarf_haschildren(&type) > 0;
+  const auto alignment = unsigned_value(&type, DW_AT_alignment);
+  if (!size || *size > kMaxSize || (has_members && !alignment)) return std::nullopt;
+  const Extent extent{*size, alignment.value_or(std::max<uint64_t>(*size, 1))};
+  return extent.alignment > 0 && extent.alignment <= kMaxAlignment ? std::optional(extent) : std::nullopt;
+}
+
+// async-task/src/raw.rs: the header, then the schedule function, then the future or, later, its output.
+// RawTask has a pointer to each.
+struct RawTask {
+  Dwarf_Die future;
+  uint64_t offset;
+};
+std::optional<RawTask> read_raw_task(Dwarf_Die raw_task) {
+  std::optional<Dwarf_Die> header, schedule, future, output;
+  for_each_child(&raw_task, [&](Dwarf_Die* child) {
+    const char* text = dwarf_tag(child) == DW_TAG_member ? dwarf_diename(child) : nullptr;
+    if (text == nullptr) return;
+    auto pointer = reference(child, DW_AT_type);
+    const auto target = pointer ? reference(&*pointer, DW_AT_type) : std::nullopt;
+    const std::string_view name = text;
+    if (name == "header") header = target;
+    if (name == "schedule") schedule = target;
+    if (name == "future") future = target;
+    if (name == "output") output = target;
+  });
+  if (!header || !schedule || !future || !output) return std::nullopt;
+  const auto before = extent_of(*header), scheduler = extent_of(*schedule);
+  const auto pending = extent_of(*future), ready = extent_of(*output);
+  if (!before || !scheduler || !pending || !ready) return std::nullopt;
+  const uint64_t end = align_up(before->size, scheduler->alignment) + scheduler->size;
+  return RawTask{*future, align_up(end, std::max(pending->alignment, ready->alignment))};
 }
 
 constexpr std::string_view kEnvironment = "_env#";
@@ -102,6 +149,17 @@ struct DwarfTypes::Impl {
     });
     return type;
   }
+
+  // Of a function, those of its generic arguments that are types.
+  std::vector<TypeId> arguments(Dwarf_Die function) {
+    std::vector<TypeId> found;
+    Dwarf_Die named = declaration_of(function);
+    for_each_child(&named, [&](Dwarf_Die* child) {
+      if (dwarf_tag(child) == DW_TAG_template_type_parameter)
+        found.push_back(id_of(reference(child, DW_AT_type)));
+    });
+    return found;
+  }
 };
 
 DwarfTypes::DwarfTypes(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -117,8 +175,57 @@ std::unique_ptr<DwarfTypes> DwarfTypes::open(const Module& module, ModuleFiles f
   return std::unique_ptr<DwarfTypes>(new DwarfTypes(std::move(impl)));
 }
 
-TypeId DwarfTypes::task_cell(uint64_t poll_function) {
-  return impl_->id_of(impl_->names().cell_of(poll_function - impl_->bias));
+TaskShape DwarfTypes::task_shape(uint64_t poll_function) {
+  const uint64_t entry = poll_function - impl_->bias;
+  TaskShape shape;
+  shape.cell = impl_->id_of(impl_->names().cell_of(entry));
+  const auto raw_task = impl_->names().raw_task_of(entry);
+  if (const auto task = raw_task ? read_raw_task(*raw_task) : std::nullopt) {
+    shape.future = impl_->id_of(task->future);
+    shape.offset = task->offset;
+  }
+  return shape;
+}
+
+std::vector<StackedFunction> DwarfTypes::functions_in(const FrameState& in_process) {
+  FrameState frame = in_process;
+  frame.pc -= impl_->bias;
+  const auto physical = impl_->names().function_at(frame.pc);
+  if (!physical) return {};
+  std::vector<StackedFunction> functions;
+  for (const Scope& scope : scopes_at(*physical, frame.pc)) {
+    StackedFunction& function = functions.emplace_back();
+    function.name = impl_->names().name_of(scope.function);
+    function.is_block_on =
+        function.name->debug_name == "block_on" || function.name->debug_name.starts_with("block_on<");
+    if (!function.is_block_on) continue;
+    for (const TypeId argument : impl_->arguments(scope.function))
+      if (type(argument).is_body() || is_future(argument) ||
+          type(argument).name.starts_with("core::pin::Pin<"))
+        function.futures.push_back(argument);
+    for (Dwarf_Die block : scope.blocks) {
+      for_each_child(&block, [&](Dwarf_Die* child) {
+        if (dwarf_tag(child) == DW_TAG_variable || dwarf_tag(child) == DW_TAG_formal_parameter)
+          find_pinned(*child, *physical, frame, function);
+      });
+    }
+  }
+  return functions;
+}
+
+// Whether the variable is a Pin<&mut F> of one of the function's futures.
+void DwarfTypes::find_pinned(Dwarf_Die variable, Dwarf_Die physical, const FrameState& frame,
+                             StackedFunction& function) {
+  const TypeId id = impl_->id_of(reference(&variable, DW_AT_type));
+  const Type& pin = type(id);
+  if (!pin.name.starts_with("core::pin::Pin<&mut ") || pin.members.size() != 1) return;
+  const Type& pointer = type(pin.members.front().type);
+  if (!pointer.is_pointer || std::ranges::find(function.futures, pointer.target) == function.futures.end())
+    return;
+  const auto location = location_of(variable, physical, frame);
+  if (!location) return;
+  function.pinned =
+      location->is_address ? Found{id, location->value} : Found{pointer.target, location->value};
 }
 
 const Type& DwarfTypes::type(TypeId id) {

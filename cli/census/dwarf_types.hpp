@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "cli/census/dwarf_frames.hpp"
 #include "cli/census/types.hpp"
 #include "cli/snapshot.hpp"
 #include "cli/symbols/module_files.hpp"
@@ -16,8 +17,8 @@ class DwarfTypes final : public TypeSource {
   static std::unique_ptr<DwarfTypes> open(const Module& module, ModuleFiles files);
   ~DwarfTypes() override;
 
-  // tokio's `Cell<T, S>` of the tasks that this function polls; it starts with the task's header.
-  TypeId task_cell(uint64_t poll_function);
+  // What the tasks that this function polls hold, by their runtimes' own types; none where those are unknown.
+  TaskShape task_shape(uint64_t poll_function);
 
   // The type of the state of the async body whose function has this linkage name; kNoType: unknown.
   TypeId environment_of(const std::string& linkage_name);
@@ -26,10 +27,13 @@ class DwarfTypes final : public TypeSource {
   bool is_future(TypeId id) override;
   TypeId behind_vtable(uint64_t vtable) override;
   const FunctionName* function_of(TypeId body) override;
+  std::vector<StackedFunction> functions_in(const FrameState& frame) override;
 
  private:
   struct Impl;
   explicit DwarfTypes(std::unique_ptr<Impl> impl);
+  void find_pinned(Dwarf_Die variable, Dwarf_Die physical, const FrameState& frame,
+                   StackedFunction& function);
   std::unique_ptr<Impl> impl_;
 };
 

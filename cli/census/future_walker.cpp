@@ -38,10 +38,14 @@ bool is_tuple(const Type& type) {
 
 // Futures that poll all that they hold.
 constexpr std::string_view kPollsAll[] = {
-    "tokio::time::timeout::Timeout<", "tokio::future::poll_fn::PollFn<",
-    "core::future::poll_fn::PollFn<", "futures_util::future::poll_fn::PollFn<",
-    "futures_util::future::join::",   "futures_util::future::try_join::",
-    "futures_util::future::select::", "futures_util::future::try_select::"};
+    "tokio::time::timeout::Timeout<",    "tokio::future::poll_fn::PollFn<",
+    "core::future::poll_fn::PollFn<",    "futures_util::future::poll_fn::PollFn<",
+    "futures_util::future::join::",      "futures_util::future::try_join::",
+    "futures_util::future::select::",    "futures_util::future::try_select::",
+    "futures_lite::future::Or<",         "futures_lite::future::Race<",
+    "futures_lite::future::Zip<",        "futures_lite::future::TryZip<",
+    "async_std::future::future::join::", "async_std::future::future::try_join::",
+    "async_std::future::future::race::", "async_std::future::future::try_race::"};
 
 bool polls_all(const Type& type) {
   return std::ranges::any_of(kPollsAll, [&](auto prefix) { return type.name.starts_with(prefix); });
@@ -67,7 +71,9 @@ const Member* FutureWalker::member(TypeId type, std::string_view name) {
   return found == members.end() ? nullptr : &*found;
 }
 
-std::vector<FutureNode> FutureWalker::walk_task(TypeId cell, uint64_t header) {
+std::vector<FutureNode> FutureWalker::walk_task(const TaskShape& shape, uint64_t header) {
+  if (shape.future != kNoType) return walk(shape.future, header + shape.offset);
+  const TypeId cell = shape.cell;
   // The stages of a task: Running(T), Finished, Consumed.
   const auto stage = find_inside(cell, header, "tokio::runtime::task::core::Stage", false);
   reset();

@@ -33,22 +33,15 @@ struct FutureNode {
   std::string_view reason;           // why what it waits for is not known; "" if it is, or for a leaf
 };
 
-// A value that outlives its poll inside a task, found by its type.
-struct Found {
-  TypeId type = kNoType;
-  uint64_t address = 0;
-};
-
 class FutureWalker {
  public:
   FutureWalker(TypeSource& types, const Memory& memory) : types_(types), memory_(memory) {}
 
-  // The future inside tokio's Cell<T, S> at `header`; more than one node, or none, where T is no plain
-  // future.
-  std::vector<FutureNode> walk_task(TypeId cell, uint64_t header);
+  // The future of the task at `header`; more than one node, or none, where that is no plain future.
+  std::vector<FutureNode> walk_task(const TaskShape& shape, uint64_t header);
   std::vector<FutureNode> walk(TypeId type, uint64_t address);
 
-  // The values of the types to collect among what the last walk's futures keep across their awaits.
+  // Those of the types to collect among the values that the last walk's futures keep across their awaits.
   const std::vector<Found>& kept() const { return kept_; }
   // Something was not followed, so that kept() may lack values.
   bool incomplete() const { return incomplete_; }

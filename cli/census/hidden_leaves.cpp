@@ -62,10 +62,10 @@ bool add_hidden_leaves(const std::vector<const ReportTask*>& tasks, const Report
   StackMaker stacks(snapshot, symbols);
   bool added = false;
   for (const ReportTask* task : tasks) {
-    const TypeId cell = types.task_cell(task->task->poll_function);
-    if (cell == kNoType) continue;
-    const std::vector<FutureNode> nodes = walker.walk_task(cell, task->task->address);
-    const std::vector<FutureNode> again = walker.walk_task(cell, task->task->address);
+    const TaskShape shape = types.task_shape(task->task->poll_function);
+    if (!shape.is_known()) continue;
+    const std::vector<FutureNode> nodes = walker.walk_task(shape, task->task->address);
+    const std::vector<FutureNode> again = walker.walk_task(shape, task->task->address);
     const std::vector<Chain> chains = chains_of(nodes);
     if (!std::ranges::all_of(chains, is_known) || !same_places(chains, chains_of(again))) continue;
 

@@ -23,12 +23,13 @@ constexpr char kMoved[] = "holder unsure: it changed while it was read";
 // One look at all tasks.
 class Look {
  public:
-  Look(const Report& report, DwarfTypes& types, const Memory& memory)
-      : types_(types), walker_(types, memory) {
+  Look(const Report& report, DwarfTypes& types, const Memory& memory, const BlockOns* block_ons)
+      : types_(types), walker_(types, memory), block_ons_(block_ons) {
     walker_.collect(guard_types());
-    // Of an agent alone every block_on is known.
-    if (report.snapshot->source != DumpSource::kAgent) hidden_ = kBlockOn;
     for (const ReportTask& task : report.tasks) add(task, report, memory);
+    if (block_ons == nullptr) return;
+    for (const BlockOn& block_on : block_ons->found) add(block_on, memory);
+    if (block_ons->unsure != nullptr) hidden_ = block_ons->unsure;
   }
 
   LockTable::Answer holder(uint64_t task) const {
@@ -46,20 +47,31 @@ class Look {
   void add(const ReportTask& task, const Report& report, const Memory& memory) {
     if (task.kind == ReportTaskKind::kWorker) return;
     if (task.kind == ReportTaskKind::kBlockOn) {
+      if (block_ons_ != nullptr) return;
       if (task.task->state == TaskState::kRunning) hidden_ = kRunning;
       if (may_hold(task, report)) hidden_ = kBlockOn;
       return;
     }
     const bool is_tokio = task.task->runtime == RuntimeId::kTokio;
-    const TypeId cell = is_tokio ? types_.task_cell(task.task->poll_function) : kNoType;
-    knows_a_type_ |= cell != kNoType;
-    if (is_running(cell, task.task->address, memory)) {
+    const TaskShape shape = is_tokio ? types_.task_shape(task.task->poll_function) : TaskShape();
+    knows_a_type_ |= shape.is_known();
+    if (is_running(shape.cell, task.task->address, memory)) {
       hidden_ = kRunning;
       return;
     }
-    const std::vector<FutureNode> nodes = walker_.walk_task(cell, task.task->address);
+    const std::vector<FutureNode> nodes = walker_.walk_task(shape, task.task->address);
     if (walker_.incomplete()) hidden_ = kNotFollowed;
     table_.add_task(task.task->id, nodes, walker_, types_, memory);
+  }
+
+  void add(const BlockOn& block_on, const Memory& memory) {
+    if (block_on.is_running) {
+      hidden_ = kRunning;
+      return;
+    }
+    const std::vector<FutureNode> nodes = walker_.walk(block_on.future.type, block_on.future.address);
+    if (walker_.incomplete()) hidden_ = kNotFollowed;
+    table_.add_task(block_on.task, nodes, walker_, types_, memory);
   }
 
   // By tokio's own word, which may have changed since the snapshot: the lowest bit says that it is being
@@ -89,6 +101,7 @@ class Look {
 
   DwarfTypes& types_;
   FutureWalker walker_;
+  const BlockOns* block_ons_;
   LockTable table_;
   bool knows_a_type_ = false;
   const char* hidden_ = nullptr;  // why a guard may have been overlooked
@@ -121,9 +134,9 @@ std::vector<LockLeaf> lock_leaves(const Report& report) {
 }
 
 void add_holders(const std::vector<LockLeaf>& leaves, const Report& report, DwarfTypes& types,
-                 const Memory& memory, Snapshot& snapshot) {
-  const Look first(report, types, memory);
-  const Look second(report, types, memory);
+                 const Memory& memory, const BlockOns* block_ons, Snapshot& snapshot) {
+  const Look first(report, types, memory, block_ons);
+  const Look second(report, types, memory, block_ons);
   for (const LockLeaf& leaf : leaves) {
     const LockTable::Answer answer = first.holder(leaf.task);
     const bool same = answer == second.holder(leaf.task);

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/census/block_on.hpp"
 #include "cli/census/dwarf_types.hpp"
 #include "cli/census/memory.hpp"
 #include "cli/snapshot.hpp"
@@ -19,8 +20,9 @@ struct LockLeaf {
 std::vector<LockLeaf> lock_leaves(const Report& report);
 
 // Both add to the leaves of `snapshot`, whose report `report` is: the holder or why it is not known.
+// `block_ons`: as found on the stacks; null: the agent has seen every one.
 void add_holders(const std::vector<LockLeaf>& leaves, const Report& report, DwarfTypes& types,
-                 const Memory& memory, Snapshot& snapshot);
+                 const Memory& memory, const BlockOns* block_ons, Snapshot& snapshot);
 void add_unknown_holders(const std::vector<LockLeaf>& leaves, const char* reason, Snapshot& snapshot);
 
 }  // namespace asynctrace

@@ -75,7 +75,7 @@ bool is_tokio_header(const std::array<uint64_t, 4>& words, bool on_stack) {
   return queue_next % kTaskAlignment == 0 && owner < kMaxOwner && (owner != 0 || !on_stack);
 }
 
-// A waker, of which one word is null if there is none, beside state and table.
+// Tasks are made on the heap. A waker, of which one word is null if there is none, beside state and table.
 bool is_async_task_header(const std::array<uint64_t, 4>& words, const TaskTable& table) {
   const auto may_be_pointer = [](uint64_t word) { return word % kTaskAlignment == 0 && word >> 47 == 0; };
   bool all_pointers = true, any_null = false;
@@ -117,7 +117,7 @@ std::optional<TaskHeader> read_header(const Memory& memory, uint64_t address, co
       !is_plausible_state(state, task_layout(table.runtime), table.runtime))
     return std::nullopt;
   const bool fits = table.runtime == RuntimeId::kTokio ? is_tokio_header(words, on_stack)
-                                                       : is_async_task_header(words, table);
+                                                       : !on_stack && is_async_task_header(words, table);
   if (!fits) return std::nullopt;
   TaskHeader header{address, &table, state};
   if (table.runtime == RuntimeId::kTokio) {

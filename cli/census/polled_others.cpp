@@ -8,10 +8,16 @@ namespace {
 
 constexpr std::string_view kPollRead = "tokio::io::async_read::AsyncRead>::poll_read";
 constexpr std::string_view kPollWrite = "tokio::io::async_write::AsyncWrite>::poll_write";
+constexpr std::string_view kPollReadOfFutures = "futures_io::if_std::AsyncRead>::poll_read";
+constexpr std::string_view kPollWriteOfFutures = "futures_io::if_std::AsyncWrite>::poll_write";
 constexpr PollsOther kPollsOther[] = {
     {"tokio::io::util::read", "reader", kPollRead},
     {"tokio::io::util::fill_buf", "reader", kPollRead},
     {"tokio::io::util::write", "writer", kPollWrite},
+    {"async_std::io::read::", "reader", kPollReadOfFutures},
+    {"async_std::io::write::", "writer", kPollWriteOfFutures},
+    {"futures_lite::io::Read", "reader", kPollReadOfFutures},
+    {"futures_lite::io::Write", "writer", kPollWriteOfFutures},
     {"futures_util::stream::stream::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
     {"tokio_stream::stream_ext::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
 };

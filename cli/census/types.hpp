@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/native/native_stack.hpp"
 #include "cli/symbols/dwarf_index.hpp"
 
 namespace asynctrace {
@@ -42,6 +43,39 @@ struct Type {
   bool is_body() const { return !variants.empty() && discriminant.name == "__state"; }
 };
 
+// A value, found by its type.
+struct Found {
+  TypeId type = kNoType;
+  uint64_t address = 0;
+  bool operator==(const Found&) const = default;
+};
+
+// Where a task has its future.
+struct TaskShape {
+  TypeId cell = kNoType;  // tokio's Cell<T, S>, which starts with the task's header: its stage has the future
+  TypeId future = kNoType;  // async-task's, until it has ended
+  uint64_t offset = 0;      // of `future`, from the header
+
+  bool is_known() const { return cell != kNoType || future != kNoType; }
+};
+
+// A frame as it was left by the call that it is in.
+struct FrameState {
+  uint64_t pc = 0;  // in the call
+  FrameRegisters registers = {};
+  std::optional<uint64_t> canonical_address = {};  // the stack pointer before the frame's own call
+};
+
+// A function that is on a stack, perhaps inlined.
+struct StackedFunction {
+  const FunctionName* name = nullptr;
+  // Of those called block_on: the futures that they were given, by type; and a pin of one of these, where it
+  // was found.
+  bool is_block_on = false;
+  std::vector<TypeId> futures = {};
+  std::optional<Found> pinned = {};
+};
+
 class TypeSource {
  public:
   virtual ~TypeSource() = default;
@@ -53,6 +87,8 @@ class TypeSource {
   virtual TypeId behind_vtable(uint64_t vtable) = 0;
   // The function whose state an async body's type is; null: unknown.
   virtual const FunctionName* function_of(TypeId body) = 0;
+  // Of a frame, outermost first. None: they are not known.
+  virtual std::vector<StackedFunction> functions_in(const FrameState& frame) = 0;
 };
 
 }  // namespace asynctrace

@@ -82,15 +82,16 @@ tl::unexpected<Error> no_runtime(const Snapshot& snapshot, const CensusScope& sc
 
 template <typename AddThreads>
 Result<OwnedReport> finish_report(std::unique_ptr<ProcessReport> result, const ProcessImage& image,
-                                  uint64_t started, const ReadingOptions& options, AddThreads add_threads) {
+                                  const ThreadsOf& threads, uint64_t started, const ReadingOptions& options,
+                                  AddThreads add_threads) {
   Snapshot& snapshot = result->snapshot;
-  const CensusScope scope = add_tasks_in_memory(image, snapshot, *result->symbols);
+  CensusScope scope = add_tasks_in_memory(image, threads, snapshot, *result->symbols);
   if (scope.tables == 0) return no_runtime(snapshot, scope);
   snapshot.unknown_layouts = scope.unknown_layouts;
   add_threads(*result);
   snapshot.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
   result->report = build_report(snapshot, *result->symbols, options.report);
-  if (take_census(result->report, snapshot, *result->symbols, image.memory.get()))
+  if (take_census(result->report, snapshot, *result->symbols, image.memory.get(), std::move(scope)))
     result->report = build_report(snapshot, *result->symbols, options.report);
   return result;
 }
@@ -110,7 +111,8 @@ Result<OwnedReport> read_census_report(const TracedProcess& process, const Readi
   snapshot.threads = threads_of(process.pid);
   auto result = start_report(std::move(snapshot), options, std::move(reason));
   if (!result) return tl::unexpected(result.error());
-  return finish_report(std::move(*result), *image, started, options, [](ProcessReport&) {});
+  const auto threads = [&] { return native_stacks_of_process(process.pid); };
+  return finish_report(std::move(*result), *image, threads, started, options, [](ProcessReport&) {});
 }
 
 Result<OwnedReport> read_core_report(const TracedProcess& process, const ReadingOptions& options) {
@@ -132,21 +134,26 @@ Result<OwnedReport> read_core_report(const TracedProcess& process, const Reading
   const std::string executable = snapshot.process.exe;
   auto result = start_report(std::move(snapshot), options, "post-mortem");
   if (!result) return tl::unexpected(result.error());
-  return finish_report(std::move(*result), core->process, started, options, [&](ProcessReport& read) {
-    const auto threads = native_stacks_of_core(process.open_path, executable);
-    add_core_threads(*core, threads.value_or(std::vector<CoreThread>()), read.snapshot, *read.symbols);
-    if (!threads && read.snapshot.crash) read.snapshot.crash->no_stack_reason = threads.error().message;
-  });
+  const auto stacks = native_stacks_of_core(process.open_path, executable);
+  const auto threads = [&] { return stacks.value_or(std::vector<NativeThread>()); };
+  return finish_report(std::move(*result), core->process, threads, started, options,
+                       [&](ProcessReport& read) {
+                         add_core_threads(*core, threads(), read.snapshot, *read.symbols);
+                         if (!stacks && read.snapshot.crash)
+                           read.snapshot.crash->no_stack_reason = stacks.error().message;
+                       });
 }
 
-void add_unseen_tasks(const TracedProcess& process, ProcessReport& result) {
+CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result) {
   Snapshot& snapshot = result.snapshot;
-  if (!snapshot.attached_ns || process.life != Life::kRunning) return;
+  if (!snapshot.attached_ns || process.life != Life::kRunning) return {};
   const auto image = open_process_image(process.pid);
-  if (!image) return;
-  const CensusScope scope = add_tasks_in_memory(*image, snapshot, *result.symbols);
+  if (!image) return {};
+  const auto threads = [&] { return native_stacks_of_process(process.pid); };
+  CensusScope scope = add_tasks_in_memory(*image, threads, snapshot, *result.symbols);
   snapshot.unknown_layouts = scope.unknown_layouts;
   if (scope.tables > 0) snapshot.source = DumpSource::kBoth;
+  return scope;
 }
 
 }  // namespace asynctrace

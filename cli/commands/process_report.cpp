@@ -63,12 +63,13 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   if (!symbols) return tl::unexpected(symbols.error());
   if (process.life != Life::kRunning && reason == "request") reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
-  add_unseen_tasks(process, *result);
+  CensusScope scope = add_unseen_tasks(process, *result);
   read_blocked_stacks(process, options.report, *result);
   result->report = build_report(result->snapshot, *result->symbols, options.report);
   const ProcessMemory memory(process.pid);
   const bool lives = process.life == Life::kRunning;
-  if (take_census(result->report, result->snapshot, *result->symbols, lives ? &memory : nullptr))
+  if (take_census(result->report, result->snapshot, *result->symbols, lives ? &memory : nullptr,
+                  std::move(scope)))
     result->report = build_report(result->snapshot, *result->symbols, options.report);
   return result;
 }

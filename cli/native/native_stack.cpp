@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/uio.h>
+#include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include <elfutils/libdwfl.h>
@@ -65,13 +68,23 @@ int add_frame(Dwfl_Frame* frame, void* argument) {
   return pcs.size() < kMaxNativeFrames ? DWARF_CB_OK : DWARF_CB_ABORT;
 }
 
-int add_core_frame(Dwfl_Frame* frame, void* argument) {
-  auto& thread = *static_cast<CoreThread*>(argument);
+int add_whole_frame(Dwfl_Frame* frame, void* argument) {
+  auto& thread = *static_cast<NativeThread*>(argument);
   const int result = add_frame(frame, &thread.pcs);
-  Dwarf_Word stack_pointer = 0;
-  if (dwfl_frame_reg(frame, ThreadImage::kStackPointer, &stack_pointer) != 0) stack_pointer = 0;
-  thread.stack_pointers.resize(thread.pcs.size(), stack_pointer);
+  if (thread.registers.size() == thread.pcs.size()) return result;
+  FrameRegisters& registers = thread.registers.emplace_back();
+  for (size_t i = 0; i < registers.size(); ++i) {
+    Dwarf_Word value = 0;
+    if (dwfl_frame_reg(frame, static_cast<unsigned>(i), &value) == 0) registers[i] = value;
+  }
   return result;
+}
+
+int add_thread(Dwfl_Thread* thread, void* threads) {
+  NativeThread& added = static_cast<std::vector<NativeThread>*>(threads)->emplace_back();
+  added.tid = dwfl_thread_tid(thread);
+  added.is_whole = dwfl_thread_getframes(thread, add_whole_frame, &added) == 0;
+  return DWARF_CB_OK;
 }
 
 // The result of the walk itself is no news: at the end of the tables it is an error.
@@ -99,27 +112,38 @@ Result<DwflHandle> map_process(const std::string& what, pid_t& pid) {
 }
 
 struct ImageOfThread {
-  pid_t pid, tid;
-  const ThreadImage& image;
+  pid_t tid;
+  const ThreadImage* image;
 };
 
-pid_t only_thread(Dwfl*, void* thread, void** previous) {
-  if (*previous == thread) return 0;
-  *previous = thread;
-  return static_cast<ImageOfThread*>(thread)->tid;
+struct ImagesOfProcess {
+  pid_t pid;
+  std::vector<ImageOfThread> threads;
+};
+
+pid_t next_thread(Dwfl*, void* process, void** previous) {
+  auto& threads = static_cast<ImagesOfProcess*>(process)->threads;
+  auto* next = *previous == nullptr ? threads.data() : static_cast<ImageOfThread*>(*previous) + 1;
+  if (next == threads.data() + threads.size()) return 0;
+  *previous = next;
+  return next->tid;
 }
 
-bool is_only_thread(Dwfl*, pid_t tid, void* thread, void** userdata) {
-  *userdata = thread;
-  return tid == static_cast<ImageOfThread*>(thread)->tid;
+bool find_thread(Dwfl*, pid_t tid, void* process, void** found) {
+  auto& threads = static_cast<ImagesOfProcess*>(process)->threads;
+  const auto thread = std::ranges::find(threads, tid, &ImageOfThread::tid);
+  if (thread == threads.end()) return false;
+  *found = &*thread;
+  return true;
 }
 
-// Of the copied stack; what lies elsewhere, say a table in the program, does not change.
-bool read_word(Dwfl*, Dwarf_Addr address, Dwarf_Word* result, void* thread) {
-  const auto& [pid, tid, image] = *static_cast<ImageOfThread*>(thread);
-  const uint64_t offset = address - image.stack_start;
-  if (address >= image.stack_start && offset + sizeof(*result) <= image.stack.size()) {
-    std::memcpy(result, &image.stack[offset], sizeof(*result));
+// Of the copied stacks; what lies elsewhere, say a table in the program, does not change.
+bool read_word(Dwfl*, Dwarf_Addr address, Dwarf_Word* result, void* process) {
+  const auto& [pid, threads] = *static_cast<ImagesOfProcess*>(process);
+  for (const auto& [tid, image] : threads) {
+    const uint64_t offset = address - image->stack_start;
+    if (address < image->stack_start || offset + sizeof(*result) > image->stack.size()) continue;
+    std::memcpy(result, &image->stack[offset], sizeof(*result));
     return true;
   }
   const iovec into{result, sizeof(*result)}, from{reinterpret_cast<void*>(address), sizeof(*result)};
@@ -127,7 +151,7 @@ bool read_word(Dwfl*, Dwarf_Addr address, Dwarf_Word* result, void* thread) {
 }
 
 bool set_registers(Dwfl_Thread* thread, void* argument) {
-  const ThreadImage& image = static_cast<ImageOfThread*>(argument)->image;
+  const ThreadImage& image = *static_cast<ImageOfThread*>(argument)->image;
   for (size_t i = 0; i < image.registers.size(); ++i) {
     const Dwarf_Word value = image.registers[i].value_or(0);
     if (image.registers[i] && !dwfl_thread_state_registers(thread, static_cast<int>(i), 1, &value))
@@ -155,8 +179,8 @@ auto with_core(const std::string& core, const std::string& executable, Read read
   return read(dwfl.get(), pid);
 }
 
-constexpr Dwfl_Thread_Callbacks kImageCallbacks = {only_thread,   is_only_thread, read_word,
-                                                   set_registers, nullptr,        nullptr};
+constexpr Dwfl_Thread_Callbacks kImageCallbacks = {next_thread,   find_thread, read_word,
+                                                   set_registers, nullptr,     nullptr};
 
 }  // namespace
 
@@ -173,10 +197,10 @@ Result<std::vector<uint64_t>> native_stack_of_stopped_thread(pid_t pid, pid_t ti
 
 Result<std::vector<uint64_t>> native_stack_of_image(pid_t pid, pid_t tid, const ThreadImage& image) {
   const std::string what = fmt::format("stack of thread {} of process {}", tid, pid);
-  ImageOfThread thread{pid, tid, image};
+  ImagesOfProcess process{pid, {{tid, &image}}};
   auto dwfl = map_process(what, pid);
   if (!dwfl) return tl::unexpected(dwfl.error());
-  if (!dwfl_attach_state(dwfl->get(), nullptr, pid, &kImageCallbacks, &thread)) return failed(what);
+  if (!dwfl_attach_state(dwfl->get(), nullptr, pid, &kImageCallbacks, &process)) return failed(what);
   std::vector<uint64_t> pcs = frames_of(dwfl->get(), tid);
   if (pcs.empty()) return failed(what);
   return pcs;
@@ -199,21 +223,39 @@ Result<CoreStack> native_stack_of_core(const std::string& core, const std::strin
   });
 }
 
-Result<std::vector<CoreThread>> native_stacks_of_core(const std::string& core,
-                                                      const std::string& executable) {
-  return with_core(core, executable, [](Dwfl* dwfl, pid_t) -> Result<std::vector<CoreThread>> {
-    std::vector<CoreThread> threads;
-    dwfl_getthreads(
-        dwfl,
-        [](Dwfl_Thread* thread, void* found) {
-          CoreThread& added = static_cast<std::vector<CoreThread>*>(found)->emplace_back();
-          added.tid = dwfl_thread_tid(thread);
-          dwfl_thread_getframes(thread, add_core_frame, &added);
-          return int{DWARF_CB_OK};
-        },
-        &threads);
+Result<std::vector<NativeThread>> native_stacks_of_core(const std::string& core,
+                                                        const std::string& executable) {
+  return with_core(core, executable, [](Dwfl* dwfl, pid_t) -> Result<std::vector<NativeThread>> {
+    std::vector<NativeThread> threads;
+    dwfl_getthreads(dwfl, add_thread, &threads);
     return threads;
   });
+}
+
+std::vector<NativeThread> native_stacks_of_process(pid_t pid) {
+  std::vector<std::pair<pid_t, ThreadImage>> sleeping;
+  std::vector<NativeThread> running;
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
+    const std::string name = entry.path().filename();
+    pid_t tid = 0;
+    std::from_chars(name.data(), name.data() + name.size(), tid);
+    if (auto image = copy_thread(pid, tid, false)) {
+      sleeping.emplace_back(tid, std::move(*image));
+    } else {
+      running.push_back({tid, {}, {}, false});
+    }
+  }
+  ImagesOfProcess process{pid, {}};
+  for (const auto& [tid, image] : sleeping) process.threads.push_back({tid, &image});
+  std::vector<NativeThread> threads;
+  const auto dwfl = map_process(fmt::format("process {}", pid), pid);
+  if (dwfl && dwfl_attach_state(dwfl->get(), nullptr, pid, &kImageCallbacks, &process))
+    dwfl_getthreads(dwfl->get(), add_thread, &threads);
+  for (size_t i = threads.size(); i < process.threads.size(); ++i)
+    threads.push_back({process.threads[i].tid, {}, {}, false});
+  threads.insert(threads.end(), running.begin(), running.end());
+  return threads;
 }
 
 }  // namespace asynctrace

@@ -6,7 +6,9 @@
 // before. Where a stack was interrupted and not called from, its address is raised by one.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,13 +35,21 @@ struct CoreStack {
 // they still are the same.
 Result<CoreStack> native_stack_of_core(const std::string& core, const std::string& executable);
 
-struct CoreThread {
+// By their numbers in DWARF, the program counter last, as far as they are known in a frame.
+using FrameRegisters = std::array<std::optional<uint64_t>, 17>;
+inline constexpr size_t kStackPointer = 7, kProgramCounter = 16;  // x86-64
+
+struct NativeThread {
   pid_t tid = 0;
-  std::vector<uint64_t> pcs;             // may be empty
-  std::vector<uint64_t> stack_pointers;  // in each of these frames, 0: unknown
+  std::vector<uint64_t> pcs;              // empty: it runs, or could not be walked
+  std::vector<FrameRegisters> registers;  // in each of these frames
+  bool is_whole = false;                  // walked to its outermost frame
 };
 
 // The same of every thread.
-Result<std::vector<CoreThread>> native_stacks_of_core(const std::string& core, const std::string& executable);
+Result<std::vector<NativeThread>> native_stacks_of_core(const std::string& core,
+                                                        const std::string& executable);
+// Of a live process, which is not stopped: threads that run are there without frames.
+std::vector<NativeThread> native_stacks_of_process(pid_t pid);
 
 }  // namespace asynctrace

@@ -58,8 +58,8 @@ Result<std::optional<ThreadImage>> copy_sleeping(pid_t pid, pid_t tid) {
     const auto sleeping = parse_sleeping(*call);
     if (!sleeping) return std::nullopt;
     ThreadImage image;
-    image.registers[ThreadImage::kStackPointer] = sleeping->stack_pointer;
-    image.registers[ThreadImage::kProgramCounter] = sleeping->program_counter;
+    image.registers[kStackPointer] = sleeping->stack_pointer;
+    image.registers[kProgramCounter] = sleeping->program_counter;
     copy_stack(pid, sleeping->stack_pointer, image);
     if (!before.empty() && moment() == before && read_file(directory + "/syscall") == call) return image;
   }

@@ -3,22 +3,20 @@
 // made of the copy. Needs what ptrace needs. Linux x86-64.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include <sys/types.h>
 
 #include "cli/error.hpp"
+#include "cli/native/native_stack.hpp"
 
 namespace asynctrace {
 
 struct ThreadImage {
-  static constexpr size_t kStackPointer = 7, kProgramCounter = 16;
-  // By their numbers in DWARF. Of a thread that sleeps the kernel tells only the two above.
-  std::array<std::optional<uint64_t>, 17> registers;
+  // Of a thread that sleeps the kernel tells only stack pointer and program counter.
+  FrameRegisters registers;
   uint64_t stack_start = 0;  // address of the first byte of `stack`, at or above the stack pointer's page
   std::vector<std::byte> stack;
   uint64_t stopped_ns = 0;  // how long the thread was held, 0: not at all

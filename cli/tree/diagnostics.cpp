@@ -123,10 +123,12 @@ void add_unknown_holders(Report& report) {
 void add_census(Report& report) {
   const Snapshot& snapshot = *report.snapshot;
   if (snapshot.source == DumpSource::kCensus) {
+    const bool any_block_on =
+        std::ranges::any_of(snapshot.tasks, [](const Task& task) { return task.kind == TaskKind::kBlockOn; });
     report.diagnostics.push_back(
         {"census",
-         "read from memory, without the agent: tasks only; times, polls and the futures of block_on are not "
-         "known",
+         fmt::format("read from memory, without the agent: {} not known",
+                     any_block_on ? "times and polls are" : "times, polls and the futures of block_on are"),
          "asynctrace run, or the lines of `asynctrace env`, for the next start"});
   }
   const auto untyped = std::ranges::count_if(snapshot.tasks, [](const Task& task) {

@@ -59,13 +59,25 @@ def leaves(dump):
     return found
 
 
-@pytest.mark.parametrize("runtime, toolchain", [("multi", "debian"), ("current", "debian"), ("multi", "second")])
-def test_with_full_debug_info_every_leaf(tmp_path, runtime, toolchain):
-    seen, found = both_ways(program("leaves", "dev", toolchain), runtime, segment_dir=tmp_path)
+def block_ons(dump):
+    """Where a thread's own future waits; what only waits for the executor's work is folded."""
+    return Counter(
+        (task["runtime"], user_place(dump, leaf["stack"]), leaf["kind"])
+        for task in tasks(dump) for leaf in task["leaves"] if task["kind"] == "block_on" and leaf["confirmed"]
+    )
+
+
+@pytest.mark.parametrize("name, runtime, toolchain, count", [
+    ("leaves", "multi", "debian", 56), ("leaves", "current", "debian", 56), ("leaves", "multi", "second", 56),
+    ("leaves_async_std", "threads", "debian", 7),
+])
+def test_with_full_debug_info_every_leaf(tmp_path, name, runtime, toolchain, count):
+    seen, found = both_ways(program(name, "dev", toolchain), runtime, segment_dir=tmp_path)
     check(found)
     assert types(found) == types(seen)
-    assert sum(leaves(found).values()) > 55
+    assert sum(leaves(found).values()) >= count
     assert not differences(leaves(seen), leaves(found))
+    assert block_ons(seen) and block_ons(found) == block_ons(seen)
     codes = {diagnostic["code"] for diagnostic in found["diagnostics"]}
     assert "census" in codes and "census_no_types" not in codes
     for task in own_tasks(found):

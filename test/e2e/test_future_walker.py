@@ -33,8 +33,8 @@ def agrees(walk, stack):
 @pytest.mark.parametrize("runtime", ["multi", "current"])
 def test_every_future_of_every_leaf(tmp_path, runtime, toolchain):
     with traced(program("leaves", "dev", toolchain), runtime, segment_dir=tmp_path) as target:
+        dump = settled(target)
         walks = walked(target)
-        dump = target.dump()
     waiting = [task for task in tasks(dump) if task["kind"] == "task"]
     assert len(waiting) > 40
     without_line = 0

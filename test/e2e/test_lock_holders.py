@@ -1,9 +1,10 @@
 """Who holds the lock that a task waits for, told by the guards in the tasks' memory; and where nobody is named."""
 
+import time
 from collections import Counter
 
 import pytest
-from conftest import asynctrace, program, settled, tasks, traced, user_place
+from conftest import PATIENCE, asynctrace, program, settled, tasks, traced, user_place
 
 LOCKS = ("Mutex lock", "RwLock read", "RwLock write", "Semaphore acquire")
 # Scenario and how many tasks wait for each other in a circle.
@@ -35,14 +36,7 @@ def locked_places(target):
     return Counter(line.split(" ", 1)[0].split("/")[-1] for line in target.words("LEAF") if line.endswith(LOCKS))
 
 
-@pytest.mark.parametrize("scenario, size", DEADLOCKS)
-@pytest.mark.parametrize("runtime, toolchain", [("multi", "debian"), ("current", "debian"), ("multi", "second")])
-def test_a_deadlock_is_named_with_its_holders(tmp_path, scenario, size, runtime, toolchain):
-    with traced(program("hangs", "dev", toolchain), scenario, runtime, segment_dir=tmp_path) as target:
-        dump = settled(target)
-        text = asynctrace("dump", target.pid, env=target.env).stdout
-        truth = locked_places(target)
-        segment = target.kill()
+def assert_deadlock(dump, size, truth):
     held_by = holders(dump)
     assert len(held_by) == size and reasons(dump) == {None}
     seen, task = set(), min(held_by)
@@ -53,12 +47,55 @@ def test_a_deadlock_is_named_with_its_holders(tmp_path, scenario, size, runtime,
     assert deadlocks(dump) == [sorted(held_by)]
     places = Counter(user_place(dump, leaf["stack"]).split("/")[-1] for leaf in lock_leaves(dump).values())
     assert places == truth
+
+
+DEADLOCKED = [("multi", "debian"), ("current", "debian"), ("multi", "second")]
+
+
+@pytest.mark.parametrize("scenario, size", DEADLOCKS)
+@pytest.mark.parametrize("runtime, toolchain", DEADLOCKED)
+def test_a_deadlock_is_named_with_its_holders(tmp_path, scenario, size, runtime, toolchain):
+    with traced(program("hangs", "dev", toolchain), scenario, runtime, segment_dir=tmp_path) as target:
+        dump = settled(target)
+        text = asynctrace("dump", target.pid, env=target.env).stdout
+        truth = locked_places(target)
+        segment = target.kill()
+    assert_deadlock(dump, size, truth)
     suspects = text[text.index("SUSPECTS") :]
-    for holder in held_by.values():
+    for holder in holders(dump).values():
         assert f", held by task {holder}" in suspects, text
     # The memory that told it is gone.
     after = asynctrace("dump", "--format", "json", segment, env=target.env).stdout
     assert "holder unknown: the process is gone" in after and '"deadlock"' not in after
+
+
+def at_rest(target):
+    """A dump in a moment in which no thread runs: another might hold a lock."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        dump = settled(target)
+        if not any("running" in (reason or "") for reason in reasons(dump)):
+            return dump
+    pytest.fail("some thread never stops running")
+
+
+@pytest.mark.parametrize("scenario, size", DEADLOCKS)
+@pytest.mark.parametrize("runtime, toolchain", DEADLOCKED)
+def test_the_census_alone_names_them(tmp_path, scenario, size, runtime, toolchain):
+    """The future of the block_on, which could hold a lock too, lies on a thread's stack."""
+    with traced(program("hangs", "dev", toolchain), scenario, runtime, segment_dir=tmp_path, by="nobody") as target:
+        dump = at_rest(target)
+        truth = locked_places(target)
+    assert_deadlock(dump, size, truth)
+    assert [task["kind"] for task in tasks(dump)].count("block_on") == 1
+
+
+def test_the_census_knows_what_a_block_on_keeps(tmp_path):
+    """Beside the guard that it holds there is one that another task has dropped: that one is not taken for it."""
+    with traced(program("hangs", "dev"), "dropped_guard", "multi", segment_dir=tmp_path, by="nobody") as target:
+        dump = at_rest(target)
+    assert reasons(dump) == {None, "holder unsure: guards and missing permits do not agree"}
+    assert sorted(holder is None for holder in holders(dump).values()) == [False, True] and not dump["suspects"]
 
 
 @pytest.mark.parametrize("scenario", ["mutex_deadlock", "rwlock_deadlock"])

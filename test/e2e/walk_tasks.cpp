@@ -48,7 +48,7 @@ int main(int count, char** arguments) {
     if (task.runtime != RuntimeId::kTokio || task.state != TaskState::kWaiting || task.poll_function == 0)
       continue;
     json chains = json::array();
-    add_chains(walker.walk_task(types->task_cell(task.poll_function), task.address), json::array(), chains);
+    add_chains(walker.walk_task(types->task_shape(task.poll_function), task.address), json::array(), chains);
     std::cout << json{{"id", task.id}, {"incomplete", walker.incomplete()}, {"chains", chains}} << '\n';
   }
 }

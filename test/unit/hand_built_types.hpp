@@ -20,6 +20,7 @@ class HandBuiltTypes final : public TypeSource {
   TypeId byte = add({.name = "u8", .size = 1});
   TypeId word = add({.name = "usize", .size = 8});
   std::map<uint64_t, TypeId> vtables;
+  std::map<uint64_t, std::vector<StackedFunction>> frames;  // by the address in the call
 
   TypeId add(Type type) {
     types_.push_back(std::move(type));
@@ -35,6 +36,7 @@ class HandBuiltTypes final : public TypeSource {
     return found == vtables.end() ? kNoType : found->second;
   }
   const FunctionName* function_of(TypeId) override { return nullptr; }
+  std::vector<StackedFunction> functions_in(const FrameState& frame) override { return frames[frame.pc]; }
 };
 
 class HandBuiltMemory final : public Memory {
