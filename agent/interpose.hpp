@@ -3,7 +3,12 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
+
 #define ASYNCTRACE_EXPORT extern "C" __attribute__((visibility("default")))
+
+// For what a sanitizer's runtime calls while it starts.
+#define ASYNCTRACE_UNSANITIZED __attribute__((no_sanitize("thread"), no_sanitize("address")))
 
 namespace asynctrace::agent {
 
@@ -17,7 +22,7 @@ inline bool came_late() {
 }
 
 // The one of libc, for the agent stands before dlsym as well.
-inline auto real_dlsym() {
+ASYNCTRACE_UNSANITIZED inline auto real_dlsym() {
   static decltype(&::dlsym) function = nullptr;
   if (function == nullptr)
     function = reinterpret_cast<decltype(function)>(dlvsym(g_real_scope, "dlsym", "GLIBC_2.34"));
@@ -28,8 +33,10 @@ inline auto real_dlsym() {
 // library's may run first.
 template <typename F>
 F real(F& function, const char* name) {
-  if (function == nullptr) function = reinterpret_cast<F>(real_dlsym()(g_real_scope, name));
-  return function;
+  const std::atomic_ref<F> known(function);
+  if (known.load(std::memory_order_relaxed) == nullptr)
+    known.store(reinterpret_cast<F>(real_dlsym()(g_real_scope, name)), std::memory_order_relaxed);
+  return known.load(std::memory_order_relaxed);
 }
 
 }  // namespace asynctrace::agent

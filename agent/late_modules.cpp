@@ -22,26 +22,30 @@
 namespace asynctrace::agent {
 namespace {
 
-std::atomic<Stage> g_stage{Stage::kNotBegun};
+Stage g_stage = Stage::kNotBegun;  // atomic
 std::atomic<uint32_t> g_starter{0};  // the thread that is at it
 std::atomic<uint32_t> g_looks_wanted{0};
 std::atomic<bool> g_has_threads{false};
 std::atomic<bool> g_lock_is_lost{false};
 bool g_runtime_has_come = false;
 
+void set_stage(Stage stage) {
+  std::atomic_ref(g_stage).store(stage, std::memory_order_release);
+}
+
 bool is_tracing() {
-  return g_stage.load(std::memory_order_acquire) == Stage::kTracing;
+  return stage() == Stage::kTracing;
 }
 
 // Whoever comes second waits: what is armed meanwhile would be missed.
 bool start_once(Patching patching) {
-  Stage stage = Stage::kNothingFound;
-  if (g_stage.compare_exchange_strong(stage, Stage::kStarting, std::memory_order_acq_rel)) {
+  Stage expected = Stage::kNothingFound;
+  if (std::atomic_ref(g_stage).compare_exchange_strong(expected, Stage::kStarting, std::memory_order_acq_rel)) {
     g_starter.store(thread_id(), std::memory_order_relaxed);
-    g_stage.store(start_tracing(patching) ? Stage::kTracing : Stage::kFailed, std::memory_order_release);
+    set_stage(start_tracing(patching) ? Stage::kTracing : Stage::kFailed);
     return is_tracing();
   }
-  while (g_stage.load(std::memory_order_acquire) == Stage::kStarting) {
+  while (stage() == Stage::kStarting) {
     if (g_starter.load(std::memory_order_relaxed) == thread_id()) return false;  // in a signal handler
     syscall(SYS_sched_yield);
   }
@@ -109,8 +113,8 @@ bool lock_is_lost() {
 // `may_load`: where the program itself is about to take the loader's big lock. Elsewhere it may be held by a
 // dlopen() that waits for this very thread.
 void look_again(bool may_load) {
-  const Stage stage = g_stage.load(std::memory_order_acquire);
-  if (stage == Stage::kNotBegun || stage == Stage::kFailed || lock_is_lost()) return;
+  const Stage seen = stage();
+  if (seen == Stage::kNotBegun || seen == Stage::kFailed || lock_is_lost()) return;
   if (g_detached.load(std::memory_order_relaxed)) return;
   if (g_looks_wanted.fetch_add(1, std::memory_order_acq_rel) != 0) return;  // who is at it looks once more
   const ErrnoKeeper errno_keeper;
@@ -151,11 +155,11 @@ void start_late_modules(bool is_tracing) {
   real(g_real.epoll_create1, "epoll_create1");
   if (came_late()) g_has_threads.store(true, std::memory_order_relaxed);  // nobody has counted them
   start_loops(start_tracing_now);
-  g_stage.store(is_tracing ? Stage::kTracing : Stage::kNothingFound, std::memory_order_release);
+  set_stage(is_tracing ? Stage::kTracing : Stage::kNothingFound);
 }
 
-Stage stage() {
-  return g_stage.load(std::memory_order_acquire);
+ASYNCTRACE_UNSANITIZED Stage stage() {
+  return __atomic_load_n(&g_stage, __ATOMIC_ACQUIRE);
 }
 
 void refresh() {
@@ -181,8 +185,9 @@ bool alone_with_modules(void (*function)(void* data), void* data) {
 
 using namespace asynctrace::agent;
 
-void* asynctrace_before_dlsym() {
-  look_again(true);
+ASYNCTRACE_UNSANITIZED void* asynctrace_before_dlsym() {
+  // A sanitizer's runtime is its first caller, and cannot bear sanitized code yet.
+  if (stage() != Stage::kNotBegun) look_again(true);
   return reinterpret_cast<void*>(real_dlsym());
 }
 

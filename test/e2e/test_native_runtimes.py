@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import AGENT, BUILD, PATIENCE, ROOT, asynctrace, traced
+from conftest import BUILD, PATIENCE, ROOT, asynctrace, traced
+from sanitized_agents import sanitized_agent
 from test_schema import check
 
 STARTUP = 0.3  # seconds that the command itself may take on a busy machine
@@ -21,11 +22,11 @@ def native(name):
 
 
 def test_dumps_under_load_for_long(tmp_path, quick):
-    """Under the thread sanitizer. The same test runs for a second in the unit tests."""
+    """The program and the agent under the thread sanitizer. The same test runs for a second in the unit tests."""
     if quick:
         pytest.skip("30 s, left out by --quick")
     results = tmp_path / "results.json"
-    env = {**os.environ, "LD_PRELOAD": str(AGENT), "ASYNCTRACE_OUTPUT": str(tmp_path / "load.atrace"),
+    env = {**os.environ, "LD_PRELOAD": str(sanitized_agent("thread")), "ASYNCTRACE_OUTPUT": str(tmp_path / "load.atrace"),
            "ASYNCTRACE_TEST_SECONDS": "30"}
     program = BUILD / "test" / "unit" / "native_workers_test_sanitized"
     subprocess.run([program, f"--gtest_filter={LOAD}", f"--gtest_output=json:{results}"], env=env, check=True,

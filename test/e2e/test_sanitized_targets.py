@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from conftest import BUILD, confirmed_places, differences, traced
+from sanitized_agents import sanitized_agent
 
 # Threads of its own over epoll beside a runtime from Rust, under load and at rest, begun and ended. Nothing of it may
 # race, leak or be undefined: what a sanitizer says is the agent's doing.
@@ -102,17 +103,32 @@ def test_races_that_count():
     assert len(list(races("WARNING: ThreadSanitizer: something else\n"))) == 1
 
 
-@pytest.mark.parametrize("compiler", ["g++", "clang++-14"])
-@pytest.mark.parametrize("sanitizer", OPTIONS)
-def test_sanitized_program_runs_clean(tmp_path, monkeypatch, quick, sanitizer, compiler):
-    if quick and (sanitizer, compiler) != ("address", "g++"):
-        pytest.skip("--quick tries one sanitizer only")
+def build(tmp_path, compiler, sanitizer):
     library = BUILD / "targets" / "debian" / "release" / "examples" / "libplugin.a"
     assert library.exists(), "not built"
     source, path = tmp_path / "sanitized.cpp", tmp_path / "sanitized"
     source.write_text(PROGRAM)
     subprocess.run([compiler, "-std=c++20", "-O1", "-g", "-Wall", "-Werror", f"-fsanitize={sanitizer}",
                     "-fno-sanitize-recover=all", "-pthread", "-o", path, source, library], check=True)
+    return path
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++-14"])
+@pytest.mark.parametrize("sanitizer", OPTIONS)
+def test_sanitized_program_runs_clean(tmp_path, monkeypatch, quick, sanitizer, compiler):
+    if quick and (sanitizer, compiler) != ("address", "g++"):
+        pytest.skip("--quick tries one sanitizer only")
+    run_clean(tmp_path, monkeypatch, build(tmp_path, compiler, sanitizer), sanitizer)
+
+
+def test_its_memory_and_the_agents(tmp_path, monkeypatch, quick):
+    if quick:
+        pytest.skip("--quick does not build it")
+    monkeypatch.setenv("ASYNCTRACE_AGENT", str(sanitized_agent("address")))
+    run_clean(tmp_path, monkeypatch, build(tmp_path, "g++", "address"), "address")
+
+
+def run_clean(tmp_path, monkeypatch, path, sanitizer):
     logs = tmp_path / "logs"
     logs.mkdir()
     for name, value in OPTIONS[sanitizer].items():

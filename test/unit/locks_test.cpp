@@ -83,7 +83,7 @@ TEST_F(LocksTest, OneOfTwoGuardsIsDead) {
   add_task(8, {kFirst}, kSecond);
   add_task(9, {kSecond}, kFirst);
   EXPECT_EQ(answer(9).task, std::nullopt);
-  EXPECT_EQ(answer(9).reason, "holder unsure: guards and missing permits do not agree");
+  EXPECT_STREQ(answer(9).reason, "holder unsure: guards and missing permits do not agree");
   EXPECT_EQ(answer(7).task, 9u);
 }
 
@@ -102,7 +102,7 @@ TEST_F(LocksTest, APermitOnItsWayToAWaiterIsNotTheGuards) {
 
 TEST_F(LocksTest, WhoHoldsNothingThatIsSeen) {
   add_task(8, {}, kFirst);
-  EXPECT_EQ(answer(8).reason, "holder unknown: no waiting task keeps its guard");
+  EXPECT_STREQ(answer(8).reason, "holder unknown: no waiting task keeps its guard");
 }
 
 }  // namespace
