@@ -22,7 +22,7 @@
 namespace asynctrace::agent {
 namespace {
 
-Stage g_stage = Stage::kNotBegun;  // atomic
+Stage g_stage = Stage::kNotBegun;    // atomic
 std::atomic<uint32_t> g_starter{0};  // the thread that is at it
 std::atomic<uint32_t> g_looks_wanted{0};
 std::atomic<bool> g_has_threads{false};
@@ -40,7 +40,8 @@ bool is_tracing() {
 // Whoever comes second waits: what is armed meanwhile would be missed.
 bool start_once(Patching patching) {
   Stage expected = Stage::kNothingFound;
-  if (std::atomic_ref(g_stage).compare_exchange_strong(expected, Stage::kStarting, std::memory_order_acq_rel)) {
+  if (std::atomic_ref(g_stage).compare_exchange_strong(expected, Stage::kStarting,
+                                                       std::memory_order_acq_rel)) {
     g_starter.store(thread_id(), std::memory_order_relaxed);
     set_stage(start_tracing(patching) ? Stage::kTracing : Stage::kFailed);
     return is_tracing();
