@@ -125,6 +125,8 @@ bool SegmentWriter::create(const Config& config) {
     memory = mmap(nullptr, file_size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   }
   const int error = errno;
+  // On a disk the kernel would read ahead, which in a new file means to fill megabytes with zeros.
+  if (memory != MAP_FAILED) madvise(memory, file_size_, MADV_RANDOM);
   note_path(fd);
   close(fd);
   if (memory == MAP_FAILED || (populate_on_demand_ && madvise(memory, kPage, MADV_POPULATE_WRITE) != 0)) {
