@@ -7,9 +7,9 @@
 namespace asynctrace::agent {
 namespace {
 
-bool is_function(const Elf64_Sym& symbol) {
+bool is_exported(const Elf64_Sym& symbol, unsigned char type) {
   const auto binding = ELF64_ST_BIND(symbol.st_info);
-  return symbol.st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symbol.st_info) == STT_FUNC &&
+  return symbol.st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symbol.st_info) == type &&
          (binding == STB_GLOBAL || binding == STB_WEAK);
 }
 
@@ -20,7 +20,7 @@ uint32_t gnu_hash_of(const char* name) {
 }
 
 // Null: not there.
-const Elf64_Sym* look_up(const DynamicSection& dynamic, const char* name) {
+const Elf64_Sym* look_up(const DynamicSection& dynamic, const char* name, unsigned char type) {
   const uint32_t* table = dynamic.gnu_hash;
   const uint32_t bucket_count = table[0];
   const uint32_t first_symbol = table[1];
@@ -37,7 +37,7 @@ const Elf64_Sym* look_up(const DynamicSection& dynamic, const char* name) {
   for (;; index++) {
     const uint32_t link = chains[index - first_symbol];
     const Elf64_Sym& symbol = dynamic.symbols[index];
-    if ((link | 1) == (hash | 1) && is_function(symbol) && strcmp(dynamic.name_of(symbol), name) == 0)
+    if ((link | 1) == (hash | 1) && is_exported(symbol, type) && strcmp(dynamic.name_of(symbol), name) == 0)
       return &symbol;
     if ((link & 1) != 0) return nullptr;
   }
@@ -91,11 +91,23 @@ const char* soname(const LoadedModule& module) {
              : "";
 }
 
-uint64_t exported_function(const LoadedModule& module, const char* name) {
+namespace {
+
+uint64_t exported(const LoadedModule& module, const char* name, unsigned char type) {
   const DynamicSection dynamic = read_dynamic(module);
   if (dynamic.strings == nullptr || dynamic.symbols == nullptr || dynamic.gnu_hash == nullptr) return 0;
-  const Elf64_Sym* symbol = look_up(dynamic, name);
+  const Elf64_Sym* symbol = look_up(dynamic, name, type);
   return symbol != nullptr ? module.bias + symbol->st_value : 0;
+}
+
+}  // namespace
+
+uint64_t exported_function(const LoadedModule& module, const char* name) {
+  return exported(module, name, STT_FUNC);
+}
+
+uint64_t exported_variable(const LoadedModule& module, const char* name) {
+  return exported(module, name, STT_OBJECT);
 }
 
 }  // namespace asynctrace::agent

@@ -37,6 +37,7 @@ const char* soname(const LoadedModule& module);
 // Run-time address of the function that it defines under this name; 0: none, or one that is chosen at run
 // time.
 uint64_t exported_function(const LoadedModule& module, const char* name);
+uint64_t exported_variable(const LoadedModule& module, const char* name);
 
 struct Import {
   const char* name;

@@ -25,6 +25,7 @@ Frame* begin(const HookGuard& guard, Frame* frame, uint32_t task, uint64_t task_
   frame->held = nullptr;
   frame->began = now();
   frame->leaves = 0;
+  frame->callback = 0;
   frame->last_of_watcher = kNone;
   frame->task = task;
   frame->task_id = task_id;

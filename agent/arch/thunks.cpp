@@ -9,6 +9,7 @@ extern char asynctrace_output_thunks[];
 extern char asynctrace_clone_thunks[];
 extern char asynctrace_call_thunks[];
 extern char asynctrace_dispatch_thunks[];
+extern char asynctrace_notify_thunks[];
 }
 
 namespace asynctrace::agent {
@@ -16,7 +17,7 @@ namespace asynctrace::agent {
 void* thunk(ThunkArray array, uint32_t number) {
   char* const arrays[] = {asynctrace_poll_thunks,     asynctrace_shutdown_thunks, asynctrace_dealloc_thunks,
                           asynctrace_schedule_thunks, asynctrace_output_thunks,   asynctrace_clone_thunks,
-                          asynctrace_call_thunks,     asynctrace_dispatch_thunks};
+                          asynctrace_call_thunks,     asynctrace_dispatch_thunks, asynctrace_notify_thunks};
   return arrays[static_cast<size_t>(array)] + number * kThunkSize;
 }
 

@@ -14,8 +14,8 @@ struct Words {
 
 inline constexpr size_t kThunkSize = 16;
 
-enum class ThunkArray { kPoll, kShutdown, kDealloc, kSchedule, kOutput, kClone, kCall, kDispatch };
-inline constexpr uint32_t kThunkCounts[] = {4096, 4096, 4096, 1024, 4096, 1024, 255, 65536};
+enum class ThunkArray { kPoll, kShutdown, kDealloc, kSchedule, kOutput, kClone, kCall, kDispatch, kNotify };
+inline constexpr uint32_t kThunkCounts[] = {4096, 4096, 4096, 1024, 4096, 1024, 255, 65536, 65536};
 
 void* thunk(ThunkArray array, uint32_t number);
 // The number of the thunk at this address; UINT32_MAX: it is none of this array.
@@ -31,4 +31,5 @@ void asynctrace_dealloc_hook(void* header, uint32_t number);
 void asynctrace_schedule_hook(void* header, uint32_t number);
 void asynctrace_output_hook(void* header, void* output, void* waker, uint32_t number);
 asynctrace::agent::Words asynctrace_clone_hook(const void* data, uint32_t number);
+void asynctrace_notify_hook(void* data, uint32_t number);
 }

@@ -32,5 +32,6 @@
         THUNKS  asynctrace_clone_thunks,    1024, esi, asynctrace_clone_hook
         THUNKS  asynctrace_call_thunks,      255, r11d, asynctrace_call
         THUNKS  asynctrace_dispatch_thunks, 65536, r11d, asynctrace_dispatch
+        THUNKS  asynctrace_notify_thunks,   65536, esi, asynctrace_notify_hook
 
         .section .note.GNU-stack, "", @progbits

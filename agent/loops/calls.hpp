@@ -41,5 +41,6 @@ asynctrace::agent::CallTarget asynctrace_before_dispatch(asynctrace::agent::Call
 void asynctrace_after_dispatch(asynctrace::agent::CallRegisters* call, uint64_t* frame);
 // Where the assembly calls the program's callback; for its range of addresses.
 void asynctrace_dispatch();
+extern const char asynctrace_call_return[];      // where the library's function returns to
 extern const char asynctrace_dispatch_return[];  // where the callback returns to
 }

@@ -1,4 +1,5 @@
 // Before and after a callback of the program that a poll loop's library calls.
+#include "agent/arch/thunks.hpp"
 #include "agent/live.hpp"
 #include "agent/loops/calls.hpp"
 #include "agent/loops/watchers.hpp"
@@ -31,6 +32,23 @@ void asynctrace_after_dispatch(CallRegisters* call, uint64_t* frame) {
   const Frame* innermost = guard.context().frame;
   const uint64_t task_id = innermost != nullptr ? innermost->task_id : 0;
   if (!end_dispatch(guard, reinterpret_cast<uintptr_t>(frame))) return;
-  const bool is_over = watcher_entry(number).facts.zero_ends && static_cast<int>(call->results[0]) == 0;
-  if (is_over) end_last_dispatch(guard, number, task_id);
+  const WatcherEntry& entry = watcher_entry(number);
+  const auto result = static_cast<int>(call->results[0]);
+  if (entry.facts.error_disarms && result < 0 && entry.task_id.load(std::memory_order_acquire) == task_id)
+    disarm(guard, number);
+  if (entry.facts.zero_ends && result == 0) end_last_dispatch(guard, number, task_id);
+}
+
+// The library has done with a watcher, by whatever end: nothing calls its thunk any more.
+void asynctrace_notify_hook(void* data, uint32_t number) {
+  auto* const notify = reinterpret_cast<void (*)(void*)>(notify_of(number));
+  {
+    const ErrnoKeeper errno_keeper;
+    const HookGuard guard(current_thread());
+    if (guard) {
+      end_watcher(guard, number);
+      give_back(guard, number);
+    }
+  }
+  if (notify != nullptr) notify(data);
 }

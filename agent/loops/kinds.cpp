@@ -44,6 +44,10 @@ Kind kind_of(const LoopFunction& function, uint32_t events) {
   return {label_number(by_events ? words.text() : function.row->kind, leaf_class), leaf_class};
 }
 
+Kind kind_of(const WatcherType& type) {
+  return {label_number(type.kind, type.leaf_class), type.leaf_class};
+}
+
 uint16_t library_label(const Library& library) {
   return label_number(library.name, 0);
 }

@@ -15,6 +15,8 @@ struct Kind {
 // Of a watcher that this function has made; `events` as Row::events has them.
 Kind kind_of(const LoopFunction& function, uint32_t events);
 
+Kind kind_of(const WatcherType& type);
+
 uint16_t library_label(const Library& library);
 
 }  // namespace asynctrace::agent

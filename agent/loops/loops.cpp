@@ -21,6 +21,11 @@ uint8_t g_buckets[kBuckets];  // number + 1 of the last function of that bucket
 uint8_t g_next[kMaxFunctions];
 static_assert(kMaxFunctions < 256);
 size_t g_patched_modules = 0;
+struct KnownType {
+  uint64_t address;
+  const WatcherType* type;
+};
+KnownType g_types[kMaxTypes];  // of the one library that has some
 bool g_library_has_come = false;
 bool (*g_begin_tracing)() = nullptr;
 
@@ -38,9 +43,9 @@ LoopFunction* find_function_named(const char* name) {
 
 const Library* library_of(const LoadedModule& module) {
   const char* name = soname(module);
-  for (const Library& library : libraries())
-    for (const char* beginning : library.sonames)
-      if (strncmp(name, beginning, strlen(beginning)) == 0) return &library;
+  for (const Library* library : libraries())
+    for (const char* beginning : library->sonames)
+      if (strncmp(name, beginning, strlen(beginning)) == 0) return library;
   return nullptr;
 }
 
@@ -49,7 +54,8 @@ void add_function(const LoadedModule& module, const Library& library, const Row&
   // The first library that defines it is the one that the loader binds its callers to.
   if (known != nullptr && find_module(reinterpret_cast<uint64_t>(known->real)) != nullptr) return;
   const uint64_t address = exported_function(module, row.function);
-  if (address == 0) return;
+  const uint64_t target = row.instead != nullptr ? exported_function(module, row.instead) : address;
+  if (address == 0 || target == 0) return;
   if (known == nullptr) {
     if (g_count == kMaxFunctions) return;
     known = &g_functions[g_count++];
@@ -57,7 +63,8 @@ void add_function(const LoadedModule& module, const Library& library, const Row&
     g_next[known - g_functions] = bucket;
     bucket = static_cast<uint8_t>(g_count);
   }
-  *known = {&row, &library, reinterpret_cast<void*>(address), module.start, module.end};
+  *known = {&row,         &library,  reinterpret_cast<void*>(address), reinterpret_cast<void*>(target),
+            module.start, module.end};
 }
 
 // Whether a slot that is bound at its first call can lead nowhere else: nobody but such libraries defines it.
@@ -93,10 +100,18 @@ const LoopFunction& loop_function(uint32_t number) {
   return g_functions[number];
 }
 
+const WatcherType* watcher_type(uint64_t address) {
+  for (const KnownType& known : g_types)
+    if (known.address == address && address != 0) return known.type;
+  return nullptr;
+}
+
 bool find_loop_library(const LoadedModule& module) {
   const Library* library = library_of(module);
   if (library == nullptr) return false;
   for (const Row& row : library->rows) add_function(module, *library, row);
+  for (size_t i = 0; i < library->types.size() && i < kMaxTypes; i++)
+    g_types[i] = {exported_variable(module, library->types[i].variable), &library->types[i]};
   g_library_has_come = true;
   return true;
 }

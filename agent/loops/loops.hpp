@@ -15,10 +15,14 @@ struct LoopFunction {
   const Row* row;
   const Library* library;
   void* real;
+  void* target;    // what is called: it, or Row::instead
   uint64_t start;  // of the library's code
   uint64_t end;
 };
 const LoopFunction& loop_function(uint32_t number);
+
+// What a variable of such a library stands for; null: it is none.
+const WatcherType* watcher_type(uint64_t address);
 
 // The first call of such a function asks this to begin to trace; false: it cannot, or not yet.
 void start_loops(bool (*begin_tracing)());

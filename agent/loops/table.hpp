@@ -11,40 +11,65 @@ enum class LoopRole : uint8_t {
   kSetCallback,  // names the watcher's callback: nothing is armed yet
   kArm,          // from now on the watcher waits; may name its callback, too
   kDisarm,       // it waits no more
+  kSwitch,       // arms or disarms, as `repeats` says
+  kChange,       // it waits for something else from now on
   kOnce,         // arms a watcher that ends with its first dispatch
   kFree,         // the watcher is gone
+  kHold,         // it takes one more kFree
   kLoop,         // waits and dispatches until it returns; its watcher is the loop
   kCallbackOf,   // gives the program its callback back
 };
 
-// Arguments are numbered from 0; those from 6 on lie on the stack.
-inline constexpr int8_t kAbsent = -1;
-inline constexpr int8_t kResult = 100;  // what the function returns
+// Where a call has something. Arguments are numbered from 0; those from 6 on lie on the stack.
+using Place = int16_t;
+inline constexpr Place kAbsent = -1;
+inline constexpr Place kResult = 100;  // what the function returns
 // What the function stores where argument `n` points.
-constexpr int8_t stored_at(int8_t n) {
-  return static_cast<int8_t>(kResult + 1 + n);
+constexpr Place stored_at(int n) {
+  return static_cast<Place>(kResult + 1 + n);
+}
+// What lies at this offset, up to 255, behind where argument `n` points.
+inline constexpr Place kField = 0x1000;
+constexpr Place field(int n, int offset) {
+  return static_cast<Place>(kField + n * 256 + offset);
 }
 
 // How often an armed watcher is dispatched before it waits no more.
-inline constexpr int8_t kAgainAndAgain = -2;
-inline constexpr int8_t kOneTime = -1;  // a number from 0 on: one time where that argument is 0
+inline constexpr Place kAgainAndAgain = -2;
+inline constexpr Place kOneTime = -1;  // an argument: one time where that is 0
 
 // kArm without a callback and with kAgainAndAgain: arms only a watcher that is dispatched again and again.
 struct Row {
   const char* function;
   LoopRole role;
-  int8_t watcher = kAbsent;      // argument, kResult or stored_at(); kOnce without: it has no name
-  int8_t callback = kAbsent;     // argument; kCallbackOf: kResult or stored_at()
-  int8_t descriptor = kAbsent;   // argument
-  int8_t events = kAbsent;       // argument: a mask of Library::events
-  int8_t repeats = kOneTime;     // where Library::persistent does not tell
+  Place watcher = kAbsent;     // argument, kResult or stored_at(); without one it has no name
+  Place callback = kAbsent;    // argument or field(); kCallbackOf: kResult or stored_at()
+  Place descriptor = kAbsent;  // argument or field()
+  Place events = kAbsent;      // the same: a mask of Library::events
+  Place repeats = kOneTime;    // where Library::persistent does not tell; kSwitch: 0 off, 1 on, -1 one time
+  // A field of the watcher that is 0 while it does not wait. kSetCallback: then it is armed at once. With a
+  // callback in a field: the library looks there before each dispatch, and the thunk stands there as long as
+  // the watcher waits.
+  Place active = kAbsent;
+  Place type = kAbsent;    // field that tells which of Library::types it is
+  Place notify = kAbsent;  // argument: what the library calls, once, when it has done with the callback
+  // Where the function has no such argument: the one that has, to be called in its place. The argument that
+  // it takes beyond those stands in front of `inserted_at`. The other numbers are those of this one.
+  const char* instead = nullptr;
+  int8_t inserted_at = 0;
+  uint8_t inserted = 0;
   uint8_t slot = 0;              // tells the callbacks of one watcher apart
   uint8_t stack_words = 0;       // arguments on the stack
   const char* kind = nullptr;    // what it waits for, where the events do not tell
   uint8_t kind_class = 0;        // asynctrace_leaf_class; kDisarm: only watchers of this class
   bool fails_by_result = false;  // a result other than 0 means that nothing was done
+  bool fails_below_0 = false;    // a negative one
   bool zero_ends = false;        // a callback that returns 0 has ended its watcher
+  bool error_disarms = false;    // one that returns a negative number
   bool only_programs = false;    // what the library itself does with it means nothing
+  bool not_by_loop = false;      // what its loop does, outside of any dispatch: that will tell
+  bool renews = false;           // callback in a field: arms anew what waits already
+  bool also_disarms = false;     // kFree: even where it has been held
 };
 
 struct EventWord {
@@ -53,15 +78,24 @@ struct EventWord {
   uint8_t leaf_class;  // asynctrace_leaf_class
 };
 
+// What a watcher waits for, by the address of a variable that the library exports.
+struct WatcherType {
+  const char* variable;
+  const char* kind;
+  uint8_t leaf_class;
+};
+inline constexpr size_t kMaxTypes = 8;
+
 struct Library {
   const char* name;
   std::span<const char* const> sonames;  // beginnings
-  std::span<const EventWord> events;
-  uint32_t persistent;  // of the events: the watcher is dispatched again and again
-  uint8_t slots;        // that its rows use
+  std::span<const EventWord> events = {};
+  uint32_t persistent = 0;  // of the events: the watcher is dispatched again and again
+  uint8_t slots = 1;        // that its rows use
+  std::span<const WatcherType> types = {};
   std::span<const Row> rows;
 };
 
-std::span<const Library> libraries();
+std::span<const Library* const> libraries();
 
 }  // namespace asynctrace::agent

@@ -1,5 +1,7 @@
 #include "agent/loops/watchers.hpp"
 
+#include <string.h>
+
 #include "agent/arch/thunks.hpp"
 #include "agent/clock.hpp"
 #include "agent/leaves.hpp"
@@ -13,6 +15,7 @@ namespace {
 constexpr uint32_t kThunks = kThunkCounts[static_cast<size_t>(ThunkArray::kDispatch)];
 
 WatcherEntry* g_entries = nullptr;
+std::atomic<void*>* g_notify = nullptr;
 IndexPool g_pool;
 TaskTable g_table;
 
@@ -22,18 +25,6 @@ uint64_t key_of(uint64_t address, uint8_t slot) {
 }
 uint64_t key_of(const WatcherEntry& entry) {
   return key_of(entry.address, entry.slot);
-}
-
-// The other half is SegmentReader::watcher().
-void publish(uint32_t number) {
-  const WatcherEntry& entry = g_entries[number];
-  segment::Watcher& item = g_segment.items<segment::Watcher>(segment::kWatchers)[number];
-  std::atomic_thread_fence(std::memory_order_release);
-  item.callback = reinterpret_cast<uint64_t>(entry.facts.callback);
-  item.descriptor = entry.facts.descriptor;
-  item.library = entry.facts.library;
-  std::atomic_ref<uint64_t>(item.task).store(entry.task_id.load(std::memory_order_relaxed),
-                                             std::memory_order_release);
 }
 
 void unpublish(uint32_t number) {
@@ -67,18 +58,33 @@ void end_task_of(const HookGuard& guard, uint32_t number) {
   WatcherEntry& entry = g_entries[number];
   disarm(guard, number);
   unpublish(number);
-  end_task(guard, entry.task, entry.task_id.exchange(0, std::memory_order_acq_rel));
+  if (const uint64_t id = entry.task_id.exchange(0, std::memory_order_acq_rel); id != 0)
+    end_task(guard, entry.task, id);
 }
 
 }  // namespace
 
 bool start_watchers() {
   g_entries = reserve_array<WatcherEntry>(g_segment.capacity(segment::kWatchers));
-  return g_entries != nullptr && g_pool.start(g_segment, segment::kWatchers) && g_table.start();
+  g_notify = reserve_array<std::atomic<void*>>(kThunks);
+  return g_entries != nullptr && g_notify != nullptr && g_pool.start(g_segment, segment::kWatchers) &&
+         g_table.start();
 }
 
 WatcherEntry& watcher_entry(uint32_t number) {
   return g_entries[number];
+}
+
+// The other half is SegmentReader::watcher().
+void publish_watcher(uint32_t number) {
+  const WatcherEntry& entry = g_entries[number];
+  segment::Watcher& item = g_segment.items<segment::Watcher>(segment::kWatchers)[number];
+  std::atomic_thread_fence(std::memory_order_release);
+  item.callback = reinterpret_cast<uint64_t>(entry.facts.callback);
+  item.descriptor = entry.facts.descriptor;
+  item.library = entry.facts.library;
+  std::atomic_ref<uint64_t>(item.task).store(entry.task_id.load(std::memory_order_relaxed),
+                                             std::memory_order_release);
 }
 
 uint32_t find_watcher(WatcherKey key) {
@@ -87,7 +93,8 @@ uint32_t find_watcher(WatcherKey key) {
 }
 
 uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts& facts) {
-  uint32_t number = key.address != 0 ? find_watcher(key) : kNone;
+  const bool has_name = key.address != 0 || key.slot == kLoopSlot;
+  uint32_t number = has_name ? find_watcher(key) : kNone;
   const bool is_new = number == kNone;
   if (is_new) number = add_watcher(guard);
   if (number == kNone) return kNone;
@@ -104,10 +111,44 @@ uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts&
   if (is_new) {
     entry.address = 0;
     entry.slot = key.slot;
-    if (key.address != 0) name_watcher(guard, number, key);
+    entry.holds = 0;
+    if (has_name) name_watcher(guard, number, key);
   }
-  publish(number);
+  publish_watcher(number);
   return number;
+}
+
+void leave_to_library(const HookGuard& guard, WatcherKey key) {
+  const uint32_t number = key.address != 0 ? find_watcher(key) : kNone;
+  if (number != kNone) end_watcher(guard, number);
+}
+
+void set_notify(uint32_t number, void* function) {
+  g_notify[number].store(function, std::memory_order_release);
+}
+
+void* notify_of(uint32_t number) {
+  return g_notify[number].load(std::memory_order_acquire);
+}
+
+void restore_callback(uint32_t number) {
+  const WatcherEntry& entry = g_entries[number];
+  if (entry.address == 0) return;  // it has ended
+  void* const field = reinterpret_cast<void*>(entry.address + entry.facts.callback_field);
+  const void* const ours = thunk(ThunkArray::kDispatch, number);
+  if (memcmp(field, &ours, sizeof(ours)) == 0) memcpy(field, &entry.facts.callback, sizeof(ours));
+}
+
+void hold(uint32_t number) {
+  uint8_t& holds = g_entries[number].holds;
+  if (holds != UINT8_MAX) holds++;
+}
+
+bool let_go(uint32_t number) {
+  uint8_t& holds = g_entries[number].holds;
+  if (holds == 0) return false;
+  if (holds != UINT8_MAX) holds--;  // from there on they are no longer counted
+  return true;
 }
 
 void name_watcher(const HookGuard& guard, uint32_t number, WatcherKey key) {
@@ -126,7 +167,7 @@ void name_watcher(const HookGuard& guard, uint32_t number, WatcherKey key) {
 
 void end_watcher(const HookGuard& guard, uint32_t number) {
   WatcherEntry& entry = g_entries[number];
-  if (entry.address != 0) g_table.erase(key_of(entry), number);
+  if (entry.address != 0 || entry.slot == kLoopSlot) g_table.erase(key_of(entry), number);
   end_task_of(guard, number);
   entry.address = 0;
 }
@@ -157,15 +198,29 @@ void disarm(const HookGuard& guard, uint32_t number) {
   if (leaf != kNone) end_leaf(guard, leaf, false);
 }
 
+namespace {
+
+// The library has taken it out of its loop before it calls it for the last time.
+bool is_over(const WatcherEntry& entry) {
+  if (entry.facts.callback_field == 0) return false;
+  int32_t active = 0;
+  memcpy(&active, reinterpret_cast<const void*>(entry.address + entry.facts.active_field), sizeof(active));
+  return active == 0;
+}
+
+}  // namespace
+
 Frame* begin_dispatch(const HookGuard& guard, uint32_t number, uintptr_t root) {
   const WatcherEntry& entry = g_entries[number];
   const uint64_t id = entry.task_id.load(std::memory_order_acquire);
   if (id == 0) return nullptr;
   Frame* frame = push_poll_of(guard, entry.task, id, entry.address, root);
   if (frame != nullptr) frame->callback = reinterpret_cast<uint64_t>(entry.facts.callback);
-  if (!entry.facts.repeats) disarm(guard, number);
-  if (entry.facts.ends && frame != nullptr) frame->last_of_watcher = number;
-  else if (entry.facts.ends) end_watcher(guard, number), give_back(guard, number);
+  const bool is_last = entry.facts.ends || is_over(entry);
+  if (is_last && entry.facts.callback_field != 0) restore_callback(number);
+  if (is_last || !entry.facts.repeats) disarm(guard, number);
+  if (is_last && frame != nullptr) frame->last_of_watcher = number;
+  else if (is_last) end_watcher(guard, number), give_back(guard, number);
   return frame;
 }
 
@@ -178,7 +233,10 @@ bool end_dispatch(const HookGuard& guard, uintptr_t root) {
 }
 
 void end_last_dispatch(const HookGuard& guard, uint32_t number, uint64_t task_id) {
-  if (g_entries[number].task_id.load(std::memory_order_acquire) != task_id) return;
+  const WatcherEntry& entry = g_entries[number];
+  if (entry.task_id.load(std::memory_order_acquire) != task_id) return;
+  // It has been armed again in its callback.
+  if (entry.leaf.load(std::memory_order_acquire) != kNone) return;
   end_watcher(guard, number);
   give_back(guard, number);
 }
@@ -186,7 +244,7 @@ void end_last_dispatch(const HookGuard& guard, uint32_t number, uint64_t task_id
 void republish_watchers() {
   const uint32_t used = g_segment.used(segment::kWatchers);
   for (uint32_t number = 0; number < used; number++)
-    if (g_entries[number].task_id.load(std::memory_order_relaxed) != 0) publish(number);
+    if (g_entries[number].task_id.load(std::memory_order_relaxed) != 0) publish_watcher(number);
 }
 
 }  // namespace asynctrace::agent

@@ -21,14 +21,19 @@ inline constexpr uint8_t kLoopSlot = 0xff;  // the loop itself
 
 // What a call says of it.
 struct WatcherFacts {
-  const void* callback;  // null: a loop
-  int32_t descriptor;    // as segment::Watcher has it
-  uint16_t library;      // label number
-  uint16_t kind;         // label number + 1
-  uint8_t leaf_class;
-  bool repeats;    // a dispatch leaves it armed
-  bool ends;       // its first dispatch is its end
-  bool zero_ends;  // one whose callback returns 0 is its end
+  const void* callback = nullptr;  // null: a loop
+  int32_t descriptor = -1;         // as segment::Watcher has it
+  uint16_t library = 0;            // label number
+  uint16_t kind = 0;               // label number + 1
+  uint8_t leaf_class = 0;
+  bool repeats = false;        // a dispatch leaves it armed
+  bool ends = false;           // its first dispatch is its end
+  bool zero_ends = false;      // one whose callback returns 0 is its end
+  bool error_disarms = false;  // one that returns a negative number
+  // Where the library looks for the callback, in the watcher: there stands the thunk while it waits. Offset,
+  // 0: the library has been told the thunk.
+  uint8_t callback_field = 0;
+  uint8_t active_field = 0;  // then also: offset of a number that is 0 once it waits no more
 };
 
 struct alignas(64) WatcherEntry {
@@ -39,6 +44,7 @@ struct alignas(64) WatcherEntry {
   std::atomic<uint32_t> leaf;  // kNone: not armed
   WatcherFacts facts;
   uint8_t slot;
+  uint8_t holds;  // references beyond the first
 };
 static_assert(sizeof(WatcherEntry) == 64);
 
@@ -51,6 +57,24 @@ uint32_t find_watcher(WatcherKey key);
 // The watcher with this key as it is from now on; one that was there and is another one by now has ended.
 // kNone: no room (counted), or no thunk left.
 uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts& facts);
+
+// Some of its facts have changed.
+void publish_watcher(uint32_t number);
+
+// Ends the one with this key, if there is one, but for its number: the library still calls its thunk, until
+// it notifies.
+void leave_to_library(const HookGuard& guard, WatcherKey key);
+
+// What the program wants to be called when the library has done with the watcher; null: nothing.
+void set_notify(uint32_t number, void* function);
+void* notify_of(uint32_t number);
+
+// The program's callback, back in its field.
+void restore_callback(uint32_t number);
+
+// References that a program has to it. let_go() tells whether it had one more than it has now, and so stays.
+void hold(uint32_t number);
+bool let_go(uint32_t number);
 
 // Names one that had no name so far.
 void name_watcher(const HookGuard& guard, uint32_t number, WatcherKey key);
