@@ -12,7 +12,7 @@ WRAPPED = find(r"wrapped_(clone|wake|wake_by_ref|drop)E?")
 ABORT = find(r"^asynctrace_record_abort$")
 NATIVE = find(r"native_(enter|leave|trace_leaf|is_tracing|trace_enter|trace_leave|active_frame|backtrace|repoll_due)E|"
               r"_GLOBAL__N_1(12task_created|13task_finished|10task_woken|10leaf_armed|10leaf_ended)E")
-LOOPS = find(r"^asynctrace_(call|dispatch)$")
+LOOPS = find(r"^asynctrace_(call|dispatch|notify_hook)$")
 POLL_LOOP = find(r"^(epoll_wait|epoll_pwait|epoll_pwait2|poll|ppoll|select|pselect)$")
 
 # Where a hook leaves the hot path: once a thread, once a path, once a chunk of the segment, once a fork.
