@@ -44,7 +44,7 @@ class Program:
     def dump_when(self, holds):
         deadline = time.monotonic() + PATIENCE
         while not holds(dump := self.dump()):
-            assert time.monotonic() < deadline, dump
+            assert time.monotonic() < deadline, kinds(dump)
         return dump
 
     def read_until(self, text):
@@ -168,11 +168,11 @@ def test_systemd_socket_proxyd(tmp_path, by_agent):
                     got += client.recv(65536)
                 assert got == sent
             if by_agent:
-                # Its own socket, and both ends of each connection.
-                dump = proxy.dump_when(lambda dump: kinds(dump)["read"] == 7)
+                # Its own socket, both ends of each connection, and the resolver of names.
+                dump = proxy.dump_when(lambda dump: kinds(dump)["read"] == 8)
                 assert runtimes(dump) == ["sd-event"]
             for client in clients:
                 client.close()
             if by_agent:
-                proxy.dump_when(lambda dump: kinds(dump)["read"] == 1)
+                proxy.dump_when(lambda dump: kinds(dump)["read"] == 2)
         behind.shutdown()
