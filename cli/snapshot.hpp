@@ -70,7 +70,10 @@ struct Leaf {
   bool waker_gone = false;       // its waker was dropped, the last that could have woken the task
   bool from_debug_info = false;  // found in the task's memory, not seen by the agent
   bool met = false;              // a poll that --repoll asked for has met it
-  uint64_t joins_address = 0;    // 0: not a join
+  // Of a chain of coroutines: some link of it is likely, not certain; some frame may have been freed.
+  bool unsure_link = false;
+  bool unverified = false;
+  uint64_t joins_address = 0;  // 0: not a join
   // Id of the task that has to go on first, where it is known: of the joined one; where this is no join, of
   // the one that holds the lock.
   Maybe<uint64_t> waits_for_task;
@@ -80,6 +83,11 @@ struct Leaf {
 using segment::RuntimeId;
 using segment::TaskKind;
 using segment::TaskState;
+
+// Of a task that is a chain of C++20 coroutines.
+inline bool is_coroutine(RuntimeId runtime) {
+  return runtime == RuntimeId::kCoroutine || runtime == RuntimeId::kAsio;
+}
 
 // What a task of the native API has told of itself.
 struct NativeTask {
@@ -95,6 +103,28 @@ struct Watcher {
   std::optional<uint32_t>
       callback;         // index into Snapshot::stacks: the function that it calls; nothing: a loop
   int descriptor = -1;  // of a signal's watcher its number; -1: none, or not known
+};
+
+// Where a C++20 coroutine is, as its frame in memory tells.
+enum class CoroutineState : uint8_t { kSuspended, kNotStarted, kEnded, kRunning };
+
+// How it is known who awaits a coroutine.
+enum class CoroutineLink : uint8_t {
+  kNone,         // nobody that was found
+  kAsio,         // the layout of the promises of Asio and Boost.Asio
+  kPromiseType,  // debug info: a member of its promise refers to the awaiting one
+  kCallGraph,    // the awaiting one's code calls it, and its promise refers to that one
+};
+
+struct Coroutine {
+  uint64_t task = 0;      // id of the task that its chain makes
+  uint64_t address = 0;   // of its frame
+  uint32_t function = 0;  // index into Snapshot::coroutine_functions
+  CoroutineState state = CoroutineState::kSuspended;
+  CoroutineLink link = CoroutineLink::kNone;
+  bool sure_link = true;
+  bool verified = true;     // false: it was not checked that the memory of its frame is in use
+  uint64_t awaited_by = 0;  // address of a frame; 0: of none
 };
 
 // There may be millions; the order of its fields leaves no gaps.
@@ -186,7 +216,9 @@ struct Snapshot {
   std::vector<Stack> stacks;
   std::vector<Label> labels;
   std::vector<Thread> threads;
-  std::vector<Task> tasks;  // by id
+  std::vector<Task> tasks;            // by id
+  std::vector<Coroutine> coroutines;  // by task and address
+  std::vector<std::string> coroutine_functions;
   std::optional<Crash> crash;
   std::optional<Repoll> repoll;  // only where it was asked for
   Lost lost;

@@ -142,9 +142,10 @@ struct Crash {
 static_assert(sizeof(Crash) == 40 + 8 * kMaxCrashFrames);
 
 // `asynctrace dump --repoll`: runtimes of the native API poll their tasks, and what these polls meet becomes
-// leaves with kMet. A request is a number that the CLI writes, each one more than the last; with pwrite(2), so
-// that a runtime that watches the file (inotify) wakes up. `request` and `done` are the only words of the file
-// that the agent reads. It compares them and nothing else, so that the worst they can do is to make it poll.
+// leaves with kMet. A request is a number that the CLI writes, each one more than the last; with pwrite(2),
+// so that a runtime that watches the file (inotify) wakes up. `request` and `done` are the only words of the
+// file that the agent reads. It compares them and nothing else, so that the worst they can do is to make it
+// poll.
 struct RepollRuntime {
   uint32_t open;      // 1: a runtime that answers
   uint32_t seen;      // the last request that it has noticed
@@ -219,14 +220,17 @@ static_assert(sizeof(Module) == 72);
 // A task-poll function found in the program: `address` is the original function (for tokio
 // `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler. kOther
 // has none: its tasks are known by their wakers alone. kNative has none either: its tasks tell of themselves.
-// Nor has kLoop: what its tasks call stands in kWatchers.
+// Nor has kLoop: what its tasks call stands in kWatchers. kCoroutine and kAsio are never in a file: the CLI
+// finds such tasks in memory.
 enum class RuntimeId : uint32_t {
   kUnknown = 0,
   kTokio = 1,
   kAsyncTask = 2,
   kOther = 3,
   kNative = 4,
-  kLoop = 5
+  kLoop = 5,
+  kCoroutine = 6,
+  kAsio = 7
 };
 struct Poller {
   uint64_t address;

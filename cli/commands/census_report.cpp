@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
@@ -10,6 +11,8 @@
 #include "cli/census/census.hpp"
 #include "cli/census/core_image.hpp"
 #include "cli/census/core_threads.hpp"
+#include "cli/coroutines/coroutine_census.hpp"
+#include "cli/native/stopped_thread.hpp"
 #include "cli/process/file_descriptor.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/tick_rate.hpp"
@@ -80,13 +83,30 @@ tl::unexpected<Error> no_runtime(const Snapshot& snapshot, const CensusScope& sc
               "of its debug files with --debug-dir");
 }
 
+using RegistersOf = std::function<std::vector<uint64_t>(pid_t tid)>;
+
+// It is held for that, and the dump says so.
+std::vector<uint64_t> stop_for_registers(pid_t tid, Snapshot& snapshot) {
+  const uint64_t began = clock_ns(CLOCK_MONOTONIC);
+  std::vector<uint64_t> values;
+  if (const auto stopped = StoppedThread::stop(tid)) {
+    const user_regs_struct& registers = stopped->registers();
+    values = {registers.rbx, registers.rbp, registers.r12, registers.r13, registers.r14, registers.r15};
+  }
+  const auto thread = std::ranges::find(snapshot.threads, static_cast<uint32_t>(tid), &Thread::tid);
+  if (thread != snapshot.threads.end()) thread->stopped_ns += clock_ns(CLOCK_MONOTONIC) - began;
+  return values;
+}
+
 template <typename AddThreads>
 Result<OwnedReport> finish_report(std::unique_ptr<ProcessReport> result, const ProcessImage& image,
-                                  const ThreadsOf& threads, uint64_t started, const ReadingOptions& options,
-                                  AddThreads add_threads) {
+                                  const ThreadsOf& threads, const RegistersOf& registers, uint64_t started,
+                                  const ReadingOptions& options, AddThreads add_threads) {
   Snapshot& snapshot = result->snapshot;
   CensusScope scope = add_tasks_in_memory(image, threads, snapshot, *result->symbols);
-  if (scope.tables == 0) return no_runtime(snapshot, scope);
+  const CoroutineScope coroutines =
+      add_coroutines_in_memory(image, {threads, registers}, snapshot, *result->symbols);
+  if (scope.tables == 0 && coroutines.functions == 0) return no_runtime(snapshot, scope);
   snapshot.unknown_layouts = scope.unknown_layouts;
   add_threads(*result);
   snapshot.capture_ns = clock_ns(CLOCK_MONOTONIC) - started;
@@ -112,7 +132,12 @@ Result<OwnedReport> read_census_report(const TracedProcess& process, const Readi
   auto result = start_report(std::move(snapshot), options, std::move(reason));
   if (!result) return tl::unexpected(result.error());
   const auto threads = [&] { return native_stacks_of_process(process.pid); };
-  return finish_report(std::move(*result), *image, threads, started, options, [](ProcessReport&) {});
+  Snapshot& read = (*result)->snapshot;
+  const auto registers = [&](pid_t tid) {
+    return options.report.may_stop ? stop_for_registers(tid, read) : std::vector<uint64_t>();
+  };
+  return finish_report(std::move(*result), *image, threads, registers, started, options,
+                       [](ProcessReport&) {});
 }
 
 Result<OwnedReport> read_core_report(const TracedProcess& process, const ReadingOptions& options) {
@@ -136,7 +161,8 @@ Result<OwnedReport> read_core_report(const TracedProcess& process, const Reading
   if (!result) return tl::unexpected(result.error());
   const auto stacks = native_stacks_of_core(process.open_path, executable);
   const auto threads = [&] { return stacks.value_or(std::vector<NativeThread>()); };
-  return finish_report(std::move(*result), core->process, threads, started, options,
+  const auto registers = [](pid_t) { return std::vector<uint64_t>(); };  // its frames have told all
+  return finish_report(std::move(*result), core->process, threads, registers, started, options,
                        [&](ProcessReport& read) {
                          add_core_threads(*core, threads(), read.snapshot, *read.symbols);
                          if (!stacks && read.snapshot.crash)

@@ -112,6 +112,34 @@ std::string native_members(const ReportTask& task) {
                      waker != 0 ? fmt::format(R"({{"task":{}}})", waker) : std::string(kNull));
 }
 
+std::string_view name(CoroutineState state) {
+  constexpr std::string_view kNames[] = {"suspended", "not_started", "ended", "running"};
+  return kNames[static_cast<size_t>(state)];
+}
+
+std::string_view name(CoroutineLink link) {
+  constexpr std::string_view kNames[] = {"", "asio", "promise_type", "call_graph"};
+  return kNames[static_cast<size_t>(link)];
+}
+
+// Only tasks that are chains of coroutines have them.
+std::string coroutine_members(const Task& task, const Snapshot& snapshot) {
+  if (!is_coroutine(task.runtime)) return {};
+  std::string items;
+  for (const Coroutine& coroutine :
+       std::ranges::equal_range(snapshot.coroutines, task.id, {}, &Coroutine::task)) {
+    const bool is_awaited = coroutine.link != CoroutineLink::kNone;
+    fmt::format_to(std::back_inserter(items),
+                   R"({}{{"address":"0x{:x}","function":{},"state":"{}","awaited_by":{},"link":{},)"
+                   R"("sure":{},"verified":{}}})",
+                   items.empty() ? "" : ",", coroutine.address,
+                   text(snapshot.coroutine_functions[coroutine.function]).dump(), name(coroutine.state),
+                   is_awaited ? fmt::format(R"("0x{:x}")", coroutine.awaited_by) : std::string(kNull),
+                   text_or_null(name(coroutine.link)).dump(), coroutine.sure_link, coroutine.verified);
+  }
+  return fmt::format(R"(,"coroutines":[{}])", items);
+}
+
 }  // namespace
 
 JsonItems::JsonItems(const Report& report) : report_(report), unknown_kind_(kind_members({})) {
@@ -268,7 +296,7 @@ std::string JsonItems::task(const ReportTask& task) const {
       source.kind != TaskKind::kWaker && !source.from_census, source.stuck, seen(source.created_ns),
       seen(source.in_state_ns), seen(source.polls), seen(source.wakes), seen(source.busy_ns),
       seen(source.max_poll_ns), number_or_null(source.last_poll_tid), number_or_null(task.running_stack),
-      native_members(task), unmoved(task));
+      native_members(task) + coroutine_members(source, *report_.snapshot), unmoved(task));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(

@@ -22,8 +22,8 @@ std::string without_clone_suffix(const std::string& name) {
   return name.substr(0, at);
 }
 
-// gcc calls the body of a coroutine "f(Frame*) [clone .actor]", where Frame is a local type of f, called as
-// f's own mangled name and ".Frame". Returns that mangled name; "" where there is none.
+}  // namespace
+
 std::string coroutine_of(const std::string& name) {
   constexpr std::string_view kFrame = ".Frame";
   const size_t end = name.find(kFrame);
@@ -35,8 +35,6 @@ std::string coroutine_of(const std::string& name) {
   }
   return {};
 }
-
-}  // namespace
 
 std::string demangle(const std::string& linkage_name) {
   const std::string name = without_clone_suffix(linkage_name);

@@ -10,4 +10,9 @@ namespace asynctrace {
 // name that is not mangled comes back unchanged. `.llvm.N` suffixes are dropped in either case.
 std::string demangle(const std::string& linkage_name);
 
+// The linkage name of the coroutine that gcc made this function or type of: its body is called
+// "f(Frame*) [clone .actor]", where Frame is a local type of f, called as f's own linkage name and ".Frame".
+// "": of none.
+std::string coroutine_of(const std::string& linkage_name);
+
 }  // namespace asynctrace

@@ -42,6 +42,18 @@ class Image {
 
   std::optional<uint64_t> word(uint64_t address) const { return word(address, data_); }
 
+  std::span<const uint8_t> bytes(uint64_t address, uint64_t size) const {
+    for (const auto* parts : {&code_, &data_}) {
+      for (const GElf_Phdr& part : *parts) {
+        const uint64_t offset = address - part.p_vaddr;
+        if (address < part.p_vaddr || offset >= part.p_filesz) continue;
+        const auto* first = reinterpret_cast<const uint8_t*>(bytes_ + part.p_offset + offset);
+        return {first, std::min(size, part.p_filesz - offset)};
+      }
+    }
+    return {};
+  }
+
   // x86-64: jmp with a distance of 32 bits.
   std::optional<uint64_t> jump_target(uint64_t function) const {
     constexpr uint64_t kJump = 0xe9, kLength = 5;
@@ -151,6 +163,10 @@ class Image {
 
 std::vector<CodePointer> code_pointers(const ElfFile& file) {
   return Image(file).pointers();
+}
+
+std::span<const uint8_t> file_bytes(const ElfFile& file, uint64_t address, uint64_t size) {
+  return Image(file).bytes(address, size);
 }
 
 std::optional<uint64_t> data_word(const ElfFile& file, uint64_t address) {

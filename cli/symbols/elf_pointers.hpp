@@ -20,6 +20,10 @@ struct CodePointer {
 // By slot. Allocates.
 std::vector<CodePointer> code_pointers(const ElfFile& file);
 
+// What the file has from `address` on, code or data: at most `size` bytes, none where it has nothing there.
+// They live as long as the file.
+std::span<const uint8_t> file_bytes(const ElfFile& file, uint64_t address, uint64_t size);
+
 // A word of data as it stands in the file, without relocations; nothing: not in the file.
 std::optional<uint64_t> data_word(const ElfFile& file, uint64_t address);
 

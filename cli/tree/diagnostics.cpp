@@ -77,7 +77,7 @@ bool is_system(const Module& module) {
 // Of the runtimes that were found, all are libraries of C or C++, or use the native API.
 bool is_in_c(const Report& report) {
   return !report.runtimes.empty() && std::ranges::all_of(report.runtimes, [](const ReportRuntime& runtime) {
-    return runtime.id == RuntimeId::kNative || runtime.id == RuntimeId::kLoop;
+    return runtime.id == RuntimeId::kNative || runtime.id == RuntimeId::kLoop || is_coroutine(runtime.id);
   });
 }
 
@@ -132,7 +132,7 @@ void add_census(Report& report) {
          "asynctrace run, or the lines of `asynctrace env`, for the next start"});
   }
   const auto untyped = std::ranges::count_if(snapshot.tasks, [](const Task& task) {
-    return task.from_census && task.state == TaskState::kWaiting && task.leaves.empty() && !task.torn;
+    return task.from_census && !is_coroutine(task.runtime) && task.state == TaskState::kWaiting && task.leaves.empty() && !task.torn;
   });
   if (untyped > 0) {
     report.diagnostics.push_back({"census_no_types",

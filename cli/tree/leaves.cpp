@@ -48,6 +48,9 @@ LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& l
                        StackTable& stacks, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
   if (source.waker_gone) return LeafReason::kWakerGone;
+  if (source.unverified) return LeafReason::kUnverified;
+  if (source.unsure_link) return LeafReason::kUnsureLink;
+  if (is_coroutine(task.runtime)) return LeafReason::kNone;
   if (task.from_census && source.label) return LeafReason::kNotFollowed;
   const ReportStack& stack = report.stacks[*leaf.stack];
   if (stack.kind.internal) return LeafReason::kExecutor;
@@ -90,6 +93,8 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kExecutor: return "the executor waits for work here, not the task";
     case LeafReason::kWakerGone: return "its waker was dropped";
     case LeafReason::kNotFollowed: return "its future could not be followed in memory";
+    case LeafReason::kUnsureLink: return "who awaits whom is likely, not certain";
+    case LeafReason::kUnverified: return "a frame of its coroutines may have been freed";
   }
   return "";
 }

@@ -147,6 +147,8 @@ std::string_view name(RuntimeId id) {
     case RuntimeId::kTokio: return "tokio";
     case RuntimeId::kAsyncTask: return "async-task";
     case RuntimeId::kOther: return "other";
+    case RuntimeId::kCoroutine: return "C++20 coroutines";
+    case RuntimeId::kAsio: return "asio";
     case RuntimeId::kNative:
     case RuntimeId::kLoop:
     case RuntimeId::kUnknown: break;

@@ -64,8 +64,10 @@ enum class LeafReason : uint8_t {
   kFromDebugInfo,    // found in the task's memory, not seen by the agent
   kWakerGone,        // its waker was dropped, and with it the last that could have woken the task
   kNotFollowed,      // the census could not follow its future; the kind says why
+  kUnsureLink,       // some coroutine of its chain is likely awaited by the one above it, not certainly
+  kUnverified,       // some coroutine of its chain may have been freed
 };
-inline constexpr LeafReason kLastLeafReason = LeafReason::kNotFollowed;
+inline constexpr LeafReason kLastLeafReason = LeafReason::kUnverified;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {

@@ -20,6 +20,8 @@ std::string_view mark(LeafReason reason) {
     case LeafReason::kNoExactEnd: return " (may have ended)";
     case LeafReason::kChildrenHidden: return " (children not observable)";
     case LeafReason::kFromDebugInfo: return " [from debug info]";
+    case LeafReason::kUnsureLink: return " [awaited by: likely]";
+    case LeafReason::kUnverified: return " [unverified: may have been freed]";
     default: return "";
   }
 }

@@ -2,11 +2,11 @@
 
 packages_build=(g++ meson ninja-build pkg-config cmake ccache libunwind-dev libdw-dev libelf-dev
   libcli11-dev nlohmann-json3-dev libfmt-dev libpugixml-dev libexpected-dev libiberty-dev
-  libzstd-dev libdebuginfod-dev)
+  libzstd-dev libdebuginfod-dev libcapstone-dev)
 packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev
   librust-async-std-dev librust-smol-dev librust-libc-dev)
 packages_test=(libgtest-dev libgmock-dev libpython3-dev python3-pytest python3-jsonschema python3-lxml python3-yaml
-  cmark-gfm gdb make systemd binutils elfutils lld clang-14 llvm-14
+  cmark-gfm gdb make systemd binutils elfutils lld clang-14 clang-19 llvm-14
   libclang-rt-14-dev libdebuginfod1 debuginfod libevent-dev libuv1-dev libev-dev libglib2.0-dev
   libsystemd-dev memcached nghttp2-server libglib2.0-bin dbus-daemon curl)
 

@@ -1,0 +1,228 @@
+#include "cli/coroutines/coroutine_census.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "cli/coroutines/frame_links.hpp"
+#include "cli/coroutines/frame_places.hpp"
+#include "cli/coroutines/glibc_heaps.hpp"
+
+namespace asynctrace {
+namespace {
+
+// No code lies there, so that these addresses stand for stacks that have none; others of them are the
+// census's of futures.
+constexpr uint64_t kNowhere = uint64_t{3} << 62;
+constexpr uint64_t kMaxStack = 8 << 20, kMaxFrame = 1 << 10;
+constexpr size_t kPreserved[] = {3, 6, 12, 13, 14, 15};  // registers that calls preserve, by DWARF's numbers
+
+// Drops what freed memory holds. A frame that has ended and is nowhere that can be checked is dropped too:
+// its one word proves too little.
+void check_memory(const ProcessImage& image, std::vector<CoroutineFrame>& frames) {
+  std::vector<uint64_t> addresses;
+  for (const CoroutineFrame& frame : frames) addresses.push_back(frame.address);
+  const std::vector<Block> blocks = find_blocks(image, addresses);
+  for (size_t i = 0; i < frames.size(); ++i) {
+    frames[i].verified = blocks[i].state == BlockState::kInUse;
+    frames[i].size = blocks[i].size;
+  }
+  size_t i = 0;
+  std::erase_if(frames, [&](const CoroutineFrame& frame) {
+    const bool is_free = blocks[i++].state == BlockState::kFree;
+    return is_free || (frame.has_ended && !frame.verified);
+  });
+}
+
+class CoroutineCensus {
+ public:
+  CoroutineCensus(const ProcessImage& image, Snapshot& snapshot, Symbolizer& symbols)
+      : image_(image),
+        snapshot_(snapshot),
+        symbols_(symbols),
+        facts_(snapshot, symbols),
+        places_(snapshot, facts_, symbols),
+        pages_(*image.memory) {}
+
+  CoroutineScope take(const ThreadReader& threads) {
+    const CoroutineScope scope{facts_.functions().size()};
+    if (scope.functions == 0) return scope;
+    std::vector<CoroutineFrame> found = scan_for_frames(image_, facts_.functions());
+    check_memory(image_, found);
+    for (const CoroutineFrame& frame : found) frames_.push_back(places_.place(pages_, frame));
+    if (!frames_.empty())
+      for (const NativeThread& thread : threads.threads()) mark_running(thread, threads);
+    links_ = link_frames(pages_, frames_, facts_);
+    awaited_by_.resize(frames_.size());
+    for (uint32_t i = 0; i < frames_.size(); ++i)
+      if (links_[i].kind != CoroutineLink::kNone) awaited_by_[links_[i].awaiting].push_back(i);
+    for (const Task& task : snapshot_.tasks) last_id_ = std::max(last_id_, task.id);
+    for (uint32_t i = 0; i < frames_.size(); ++i)
+      if (links_[i].kind == CoroutineLink::kNone) add_task(i);
+    return scope;
+  }
+
+ private:
+  // The code says which coroutine a thread executes, its registers and its stack which frame of that.
+  void mark_running(const NativeThread& thread, const ThreadReader& threads) {
+    std::map<uint32_t, std::vector<uint64_t>> executed;  // function -> registers
+    FrameRegisters registers;  // what unwinding loses is still as in the frame further in
+    for (size_t i = 0; i < thread.pcs.size(); ++i) {
+      for (size_t k = 0; i < thread.registers.size() && k < registers.size(); ++k)
+        if (thread.registers[i][k]) registers[k] = thread.registers[i][k];
+      const auto function = facts_.function_at(thread.pcs[i] - 1);
+      if (!function) continue;
+      std::vector<uint64_t>& values = executed[*function];
+      for (const size_t preserved : kPreserved)
+        if (registers[preserved]) values.push_back(*registers[preserved]);
+    }
+    for (const auto& [function, values] : executed) {
+      std::vector<PlacedFrame*> all;
+      for (PlacedFrame& placed : frames_)
+        if (placed.frame.function == function && placed.state != CoroutineState::kEnded)
+          all.push_back(&placed);
+      std::vector<PlacedFrame*> running = all;
+      if (all.size() > 1) running = named_by(words_of(thread), all);
+      if (running.size() != 1) running = named_by(values, running.empty() ? all : running);
+      if (running.empty()) running = named_by(threads.registers(thread.tid), all);
+      if (running.size() == 1) {
+        running.front()->state = CoroutineState::kRunning;
+        continue;
+      }
+      for (PlacedFrame* placed : running.empty() ? all : running) placed->may_run = true;
+    }
+  }
+
+  static std::vector<PlacedFrame*> named_by(const std::vector<uint64_t>& words,
+                                            const std::vector<PlacedFrame*>& frames) {
+    std::vector<PlacedFrame*> named;
+    for (PlacedFrame* placed : frames)
+      if (std::ranges::find(words, placed->frame.address) != words.end()) named.push_back(placed);
+    return named;
+  }
+
+  // Of the part of its stack that is in use.
+  std::vector<uint64_t> words_of(const NativeThread& thread) const {
+    uint64_t low = UINT64_MAX, high = 0;
+    for (const FrameRegisters& registers : thread.registers) {
+      if (!registers[kStackPointer]) continue;
+      low = std::min(low, *registers[kStackPointer] / sizeof(uint64_t) * sizeof(uint64_t));
+      high = std::max(high, *registers[kStackPointer]);
+    }
+    // Without all registers the walk may have ended early: the last frame begins there, and ends further up.
+    const auto range = std::ranges::find_if(
+        image_.writable, [&](const MemoryRange& one) { return high >= one.start && high < one.end; });
+    if (range != image_.writable.end()) high = std::min(high + kMaxFrame, range->end);
+    if (high <= low || high - low > kMaxStack) return {};
+    std::vector<uint64_t> words((high - low) / sizeof(uint64_t));
+    if (!image_.memory->read(low, std::as_writable_bytes(std::span(words)))) return {};
+    return words;
+  }
+
+  void add_task(uint32_t root) {
+    Task task;
+    task.id = ++last_id_;
+    task.address = frames_[root].frame.address;
+    task.runtime = RuntimeId::kCoroutine;
+    task.from_census = true;
+    std::vector<uint32_t> way;
+    add_ways(root, way, task);
+    snapshot_.tasks.push_back(std::move(task));
+  }
+
+  // Each way from the root to a coroutine that awaits none that was found ends in a leaf.
+  void add_ways(uint32_t frame, std::vector<uint32_t>& way, Task& task) {
+    way.push_back(frame);
+    add_coroutine(frame, task);
+    for (const uint32_t child : awaited_by_[frame]) add_ways(child, way, task);
+    if (awaited_by_[frame].empty()) {
+      Leaf leaf;
+      leaf.stack = stack(way);
+      leaf.label = label(frame);
+      for (const uint32_t one : way) {
+        leaf.unsure_link |= !links_[one].sure;
+        leaf.unverified |= !frames_[one].frame.verified;
+      }
+      task.leaves.push_back(leaf);
+    }
+    way.pop_back();
+  }
+
+  void add_coroutine(uint32_t frame, Task& task) {
+    const PlacedFrame& placed = frames_[frame];
+    const FrameLink& link = links_[frame];
+    if (link.kind == CoroutineLink::kAsio) task.runtime = RuntimeId::kAsio;
+    if (placed.state == CoroutineState::kRunning) task.state = TaskState::kRunning;
+    Coroutine coroutine;
+    coroutine.task = task.id;
+    coroutine.address = placed.frame.address;
+    coroutine.function = function_name(placed.frame.function);
+    coroutine.state = placed.state;
+    coroutine.link = link.kind;
+    coroutine.sure_link = link.sure;
+    coroutine.verified = placed.frame.verified;
+    if (link.kind != CoroutineLink::kNone) coroutine.awaited_by = frames_[link.awaiting].frame.address;
+    snapshot_.coroutines.push_back(coroutine);
+  }
+
+  uint32_t function_name(uint32_t function) {
+    const auto [entry, is_new] =
+        names_.try_emplace(function, static_cast<uint32_t>(snapshot_.coroutine_functions.size()));
+    if (is_new) snapshot_.coroutine_functions.push_back(facts_.name(function));
+    return entry->second;
+  }
+
+  uint32_t stack(const std::vector<uint32_t>& way) {
+    std::vector<const Frame*> place;
+    for (const uint32_t frame : way) place.push_back(&places_.frame(frames_[frame]));
+    const auto [entry, is_new] = stacks_.try_emplace(place, static_cast<uint32_t>(snapshot_.stacks.size()));
+    if (!is_new) return entry->second;
+    std::vector<Frame> innermost_first;
+    for (auto frame = place.rbegin(); frame != place.rend(); ++frame) innermost_first.push_back(**frame);
+    const uint64_t address = kNowhere + snapshot_.stacks.size();
+    symbols_.define(address, std::move(innermost_first));
+    snapshot_.stacks.push_back({{address}});
+    return entry->second;
+  }
+
+  std::string leaf_text(const PlacedFrame& placed) {
+    if (placed.state == CoroutineState::kNotStarted) return "not started";
+    if (placed.state == CoroutineState::kEnded) return "ended, not destroyed";
+    if (placed.state == CoroutineState::kRunning) return "running";
+    if (places_.may_be_not_started(placed)) return "not started, or at its first suspension";
+    if (places_.yields(placed)) return "co_yield";
+    const std::string& awaited = places_.awaited(placed);
+    return (awaited.empty() ? "leaf unknown" : awaited) + (placed.may_run ? ", unless it runs" : "");
+  }
+
+  uint32_t label(uint32_t frame) {
+    const std::string text = leaf_text(frames_[frame]);
+    const auto [entry, is_new] = labels_.try_emplace(text, static_cast<uint32_t>(snapshot_.labels.size()));
+    if (is_new) snapshot_.labels.push_back({text, 0});
+    return entry->second;
+  }
+
+  const ProcessImage& image_;
+  Snapshot& snapshot_;
+  Symbolizer& symbols_;
+  FunctionFacts facts_;
+  FramePlaces places_;
+  PageCache pages_;
+  std::vector<PlacedFrame> frames_;  // by address
+  std::vector<FrameLink> links_;
+  std::vector<std::vector<uint32_t>> awaited_by_;  // the other way round: whom each awaits
+  uint64_t last_id_ = 0;
+  std::map<std::vector<const Frame*>, uint32_t> stacks_;
+  std::map<uint32_t, uint32_t> names_;
+  std::map<std::string, uint32_t> labels_;
+};
+
+}  // namespace
+
+CoroutineScope add_coroutines_in_memory(const ProcessImage& image, const ThreadReader& threads,
+                                        Snapshot& snapshot, Symbolizer& symbols) {
+  return CoroutineCensus(image, snapshot, symbols).take(threads);
+}
+
+}  // namespace asynctrace

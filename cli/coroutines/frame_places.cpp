@@ -1,0 +1,164 @@
+#include "cli/coroutines/frame_places.hpp"
+
+#include <algorithm>
+
+namespace asynctrace {
+namespace {
+
+constexpr uint64_t kGccInitial = 2;  // and 0 before it is reached
+constexpr std::string_view kAwaitSuspend = "::await_suspend(";
+constexpr std::string_view kClangWrapper = ".__await_suspend_wrapper__";
+constexpr std::string_view kClangFinal = ".__await_suspend_wrapper__final";
+
+// "Event::Awaiter" of "Event::Awaiter::await_suspend(std::coroutine_handle<void>)".
+std::string awaiter_of(const std::string& function) {
+  size_t depth = 0;
+  for (size_t i = 0; i < function.size(); ++i) {
+    if (function[i] == '<') ++depth;
+    if (function[i] == '>' && depth > 0 && function[i - 1] != '-') --depth;
+    if (depth == 0 && function.compare(i, kAwaitSuspend.size(), kAwaitSuspend) == 0) {
+      const size_t start = function.rfind(' ', function.find('<') < i ? function.find('<') : i);
+      return function.substr(start == std::string::npos ? 0 : start + 1,
+                             i - (start == std::string::npos ? 0 : start + 1));
+    }
+  }
+  return {};
+}
+
+// libstdc++ keeps some types in a namespace that nobody writes.
+std::string without_inline_namespace(std::string name) {
+  constexpr std::string_view kInline = "__n4861::";
+  for (size_t at = 0; (at = name.find(kInline, at)) != std::string::npos;) name.erase(at, kInline.size());
+  return name;
+}
+
+}  // namespace
+
+PlacedFrame FramePlaces::place(const Memory& memory, const CoroutineFrame& frame) {
+  PlacedFrame placed{frame};
+  if (frame.has_ended) {
+    placed.state = CoroutineState::kEnded;
+    return placed;
+  }
+  const FrameCode& code = facts_.code(frame.function);
+  if (code.index) placed.number = memory.number(frame.address + code.index->offset, code.index->size);
+  if (!placed.number) return placed;
+  const bool is_gcc = facts_.functions()[frame.function].compiler == CoroutineCompiler::kGcc;
+  const bool is_first =
+      is_gcc ? *placed.number == 0 || *placed.number == kGccInitial
+             : *placed.number == 0 && facts_.type(frame.function).begins_with == "suspend_always";
+  if (is_first) placed.state = CoroutineState::kNotStarted;
+  return placed;
+}
+
+bool FramePlaces::yields(const PlacedFrame& placed) {
+  return facts_.type(placed.frame.function).yields && awaited(placed).ends_with("suspend_always");
+}
+
+bool FramePlaces::may_be_not_started(const PlacedFrame& placed) {
+  const bool is_clang = facts_.functions()[placed.frame.function].compiler == CoroutineCompiler::kClang;
+  return is_clang && placed.number == 0 && placed.state == CoroutineState::kSuspended &&
+         facts_.type(placed.frame.function).begins_with != "suspend_never";
+}
+
+const FramePlaces::Place& FramePlaces::find(const PlacedFrame& placed) {
+  const bool is_suspended = placed.state == CoroutineState::kSuspended;
+  const auto number = is_suspended ? placed.number : std::nullopt;
+  const auto [entry, is_new] = places_.try_emplace({placed.frame.function, is_suspended, number});
+  if (is_new) entry->second = look_up(placed);
+  return entry->second;
+}
+
+// The step at which what is awaited gets the coroutine's handle: compilers give that call the line of the
+// co_await, which cannot be said of the code around it.
+std::optional<size_t> FramePlaces::find_await(std::span<const FrameCode::Step> steps, uint32_t function,
+                                              Place& place) {
+  const auto callee = [&](uint64_t address) { return symbols_.resolve_function(address); };
+  for (size_t i = 0; i < steps.size(); ++i) {
+    std::vector<uint32_t> frames;
+    for (const uint32_t frame : symbols_.resolve_return_address(steps[i].address + 1))
+      frames.push_back(frame);
+    if (steps[i].callee != 0) {
+      frames.push_back(callee(steps[i].callee));
+      if (symbols_.frames()[frames.back()].raw.find(kClangWrapper) != std::string::npos)
+        for (const uint64_t next : facts_.callees_of(steps[i].callee, function))
+          frames.push_back(callee(next));
+    }
+    const auto is_final = [&](uint32_t index) {
+      return symbols_.frames()[index].raw.find(kClangFinal) != std::string::npos;
+    };
+    if (std::ranges::any_of(frames, is_final)) continue;
+    for (const uint32_t index : frames) {
+      const std::string awaiter = awaiter_of(symbols_.frames()[index].function);
+      if (awaiter.empty()) continue;
+      place.awaited = without_inline_namespace(awaiter);
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
+// A body that has one suspension only, or one line with suspensions.
+void FramePlaces::find_only_await(const FrameCode& code, const PlacedFrame& placed, Place& place) {
+  std::optional<Frame> only;
+  std::string awaited;
+  std::span<const FrameCode::Step> rest = code.all;
+  while (const auto found = find_await(rest, placed.frame.function, place)) {
+    const uint64_t address = rest[*found].address;
+    rest = rest.subspan(*found + 1);
+    const Frame& frame = symbols_.frames()[symbols_.resolve_return_address(address + 1).back()];
+    if (only && only->line != frame.line) {
+      place.awaited.clear();
+      return;
+    }
+    only = frame;
+    awaited = place.awaited;
+  }
+  place.awaited = awaited;
+  if (only) place.frame = *only;
+}
+
+FramePlaces::Place FramePlaces::look_up(const PlacedFrame& placed) {
+  const CoroutineFunction& function = facts_.functions()[placed.frame.function];
+  const uint64_t entry = function.has_ramp ? function.other_code.front().start : function.resume.start;
+  Place place;
+  place.frame = symbols_.frames()[symbols_.resolve_function(entry)];
+  if (function.names.size() > 1) {
+    place.frame.file.clear();
+    place.frame.line = 0;
+  }
+  const FrameCode& code = facts_.code(placed.frame.function);
+  if (placed.state == CoroutineState::kSuspended) place.frame.line = place.frame.column = 0;
+  if (placed.state == CoroutineState::kSuspended && placed.number) {
+    const auto stores = code.stores.find(*placed.number);
+    if (stores != code.stores.end()) {
+      const std::vector<FrameCode::Step>* shown = &stores->second.front();
+      size_t step = 0;
+      for (const auto& steps : stores->second) {
+        const auto found = find_await(steps, placed.frame.function, place);
+        if (!found) continue;
+        shown = &steps;
+        step = *found;
+        break;
+      }
+      const auto position = [&](uint64_t address) -> const Frame& {
+        return symbols_.frames()[symbols_.resolve_return_address(address + 1).back()];
+      };
+      place.frame = position((*shown)[step].address);
+    }
+    const auto& awaited = facts_.type(placed.frame.function).awaited;
+    const auto known = awaited.find(*placed.number);
+    // What is no temporary has no member: then the members cannot be told apart.
+    const bool has_all = !code.stores.empty() && code.stores.rbegin()->first == 2 * (awaited.size() + 2);
+    if (place.awaited.empty() && known != awaited.end() && has_all)
+      place.awaited = without_inline_namespace(known->second);
+  }
+  if (placed.state == CoroutineState::kSuspended && !placed.number) find_only_await(code, placed, place);
+  place.frame.function = facts_.name(placed.frame.function);
+  place.frame.raw = function.names.front();
+  place.frame.debug_name.clear();
+  place.frame.inlined = false;
+  return place;
+}
+
+}  // namespace asynctrace

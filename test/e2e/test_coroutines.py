@@ -1,0 +1,104 @@
+"""C++20 coroutines of a process without the agent: what the census finds is what the program itself prints."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import BUILD, asynctrace, traced
+from test_schema import check
+
+WITH_LINES = ["O0", "O2", "O3_lto_no_pie", "clang_O0", "clang_O2"]
+WITHOUT_LINES = ["static_pie", "folded"]
+
+
+def chains(build):
+    return BUILD / "test" / "targets" / "coroutines" / f"chains_{build}"
+
+
+def truth(target, lines=True):
+    """By the address of its frame: where each coroutine is, on which line, and who awaits it."""
+    known = {}
+    for text in target.words("FRAME"):
+        address, state, line, awaited_by = text.split(" ")
+        awaited_by = None if awaited_by in ("(nil)", "0x0") else awaited_by
+        known[address] = (state, int(line) if lines and state == "suspended" else None, awaited_by)
+    return known
+
+
+def found(dump, lines=True):
+    seen = {}
+    for task in dump["tasks"]:
+        coroutines = {one["address"]: one for one in task["coroutines"]}
+        ways = [dump["stacks"][leaf["stack"]] for leaf in task["leaves"]]
+        children = {one["awaited_by"] for one in task["coroutines"]}
+        innermost = [address for address in coroutines if address not in children]
+        assert len(innermost) == len(ways)
+        for address, way in zip(innermost, ways):
+            for frame in reversed(way):
+                one = coroutines[address]
+                line = dump["frames"][frame]["line"] if lines and one["state"] == "suspended" else None
+                assert seen.get(address, (one["state"], line, one["awaited_by"])) == (
+                    one["state"],
+                    line,
+                    one["awaited_by"],
+                )
+                seen[address] = (one["state"], line, one["awaited_by"])
+                address = one["awaited_by"]
+    return seen
+
+
+def dump_of(*arguments):
+    dump = json.loads(asynctrace("dump", "--format", "json", *arguments).stdout)
+    check(dump)
+    return dump
+
+
+@pytest.mark.parametrize("build", WITH_LINES)
+def test_every_coroutine_its_line_and_who_awaits_it(tmp_path, build, quick):
+    if quick and build not in ("O2", "clang_O2"):
+        pytest.skip("--quick leaves out variants")
+    with traced(chains(build), segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+    assert found(dump) == truth(target)
+    assert dump["source"] == "census"
+    assert [runtime["name"] for runtime in dump["runtimes"]] == ["C++20 coroutines"]
+    coroutines = [one for task in dump["tasks"] for one in task["coroutines"]]
+    assert all(one["verified"] and one["sure"] for one in coroutines)
+    assert {one["link"] for one in coroutines} == {None, "promise_type"}
+
+
+@pytest.mark.parametrize("build", WITHOUT_LINES)
+def test_without_debug_info(tmp_path, build):
+    """Static, or with functions of equal code folded into one: no lines, but who awaits whom."""
+    with traced(chains(build), segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+    assert found(dump, lines=False) == truth(target, lines=False)
+    assert all(frame["line"] is None for frame in dump["frames"])
+    coroutines = [one for task in dump["tasks"] for one in task["coroutines"]]
+    assert {one["link"] for one in coroutines} == {None, "call_graph"}
+    assert all(one["verified"] for one in coroutines)
+
+
+def test_a_core_file(tmp_path):
+    with traced(chains("O2"), segment_dir=tmp_path, by="nobody") as target:
+        live = dump_of(target.pid)
+        subprocess.run(["gcore", "-o", tmp_path / "core", str(target.pid)], check=True, capture_output=True, timeout=60)
+    dump = dump_of(tmp_path / f"core.{target.pid}")
+    assert found(dump) == truth(target)
+    assert found(dump) == found(live)
+
+
+def test_the_text(tmp_path):
+    with traced(chains("O2"), segment_dir=tmp_path, by="nobody") as target:
+        text = asynctrace("dump", target.pid).stdout
+    lines = text.splitlines()
+    assert lines[0].startswith(f"chains_O2 pid {target.pid}  C++20 coroutines   14 tasks: 13 inside, 1 running   census")
+    start = lines.index("3 tasks  (2, 3, 7)")
+    place = "test/targets/coroutines/chains.cpp"
+    assert [re.sub(r":[0-9]+$", "", line) for line in lines[start + 1 : start + 4]] == [
+        f"╼ middle(int) at {place}:20",
+        f"  └╼ leaf(int) at {place}:12",
+        "     └╼ Event::Awaiter",
+    ]
+    assert "  └╼ not started" in lines and "  └╼ ended, not destroyed" in lines
