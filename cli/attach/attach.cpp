@@ -94,7 +94,8 @@ Result<void> judge(const PinnedProcess& process, const AttachCall& answer) {
       return refuse("it is traced already", fmt::format("asynctrace dump {}", process.pid()));
     case AttachStatus::kNoRuntime:
       return refuse("no async runtime is in it that asynctrace knows",
-                    "it needs tokio or async-task with symbols, or the native API");
+                    "it needs tokio or async-task with their symbol table, a library with a poll loop "
+                    "(libevent, libuv, ..), or the native API");
     case AttachStatus::kOff: return refuse(fmt::format("the agent cannot trace it: {}", answer.reason), "");
     case AttachStatus::kNotTracing: return tl::unexpected(not_traced(process));
     case AttachStatus::kBusy: return refuse("the agent is busy in it", "try again");
