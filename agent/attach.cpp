@@ -101,10 +101,10 @@ AttachStatus attach_first(AttachCall& call) {
 AttachStatus attach_again() {
   const auto patch = [](void*) {
     refresh();
-    find_runtimes();
     if (const HookGuard guard(current_thread()); guard) end_unwatched_tasks(guard);
     say_tracing();
     g_detached.store(false, std::memory_order_relaxed);
+    redo_patches();
     redirect_all();
     patch_program();
   };

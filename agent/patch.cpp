@@ -79,11 +79,18 @@ void forget_patches(uint64_t start, uint64_t end) {
 
 void undo_patches() {
   SlotPatcher patcher;
-  for (; g_count > 0; g_count--) {
-    const Patch& patch = g_patches[g_count - 1];
+  for (size_t i = g_count; i-- > 0;) {
+    const Patch& patch = g_patches[i];
     if (std::atomic_ref<void*>(*patch.slot).load(std::memory_order_acquire) == patch.value)
       patcher.write_for_good(patch.slot, patch.original);
   }
+}
+
+void redo_patches() {
+  SlotPatcher patcher;
+  for (const Patch& patch : patches())
+    if (std::atomic_ref<void*>(*patch.slot).load(std::memory_order_acquire) == patch.original)
+      patcher.write_for_good(patch.slot, patch.value);
 }
 
 bool SlotPatcher::write(void** slot, void* value) {

@@ -15,9 +15,11 @@ struct Patch {
   void* value;
 };
 std::span<const Patch> patches();
-// Puts the old values back, the last one first, and forgets them. A slot that no longer holds what we wrote
-// is someone else's by now and stays. Every slot must be in memory that is still there.
+// Puts the old values back, the last one first. A slot that no longer holds what we wrote is someone else's by
+// now and stays. Every slot must be in memory that is still there.
 void undo_patches();
+// The same the other way round, after undo_patches(): slots that hold what was put back.
+void redo_patches();
 // Those in this range are gone with their memory.
 void forget_patches(uint64_t start, uint64_t end);
 
