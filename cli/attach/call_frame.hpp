@@ -20,6 +20,7 @@
 #include <sys/user.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -58,6 +59,11 @@ bool is_end_of(const CallFrame& frame, const user_regs_struct& registers);
 // With these the kernel takes up an interrupted system call again, or, where a handler is run first, ends it
 // as it would have without us.
 user_regs_struct resuming(const user_regs_struct& at_stop);
+
+// The same where the call waits for a time: with what is left of it after `waited`, where the call is given
+// its time in a register, or has put what is left where it was asked to. A call that does neither begins its
+// time anew. Only where nobody will look at that register afterwards, as in the functions of libc.
+user_regs_struct with_time_left(const user_regs_struct& at_stop, std::chrono::nanoseconds waited);
 
 // The number of the system call that the registers say was interrupted; -1: none.
 long interrupted_call(const user_regs_struct& registers);

@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/attach/sleep_mark.hpp"
 #include "cli/attach/target_memory.hpp"
 #include "cli/native/stopped_thread.hpp"
 
@@ -47,6 +48,7 @@ Result<HeldThread> HeldThread::stop(pid_t pid, pid_t tid, Deadline deadline) {
   sigemptyset(&children);
   sigaddset(&children, SIGCHLD);
   ::pthread_sigmask(SIG_BLOCK, &children, nullptr);
+  const auto asleep = SleepMark::read(pid, tid);
   if (::ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) != 0) return fail(why_not_permitted(tid, errno));
   HeldThread held(pid, tid);
   ::ptrace(PTRACE_INTERRUPT, tid, 0, 0);
@@ -55,6 +57,9 @@ Result<HeldThread> HeldThread::stop(pid_t pid, pid_t tid, Deadline deadline) {
     held.tid_ = 0;
     return tl::unexpected(stopped.error());
   }
+  held.stopped_ = std::chrono::steady_clock::now();
+  const auto now = asleep ? SleepMark::read(pid, tid) : std::nullopt;
+  if (now) held.waited_ = time_asleep(*asleep, *now);
   return held;
 }
 
@@ -63,6 +68,9 @@ HeldThread::HeldThread(HeldThread&& other) noexcept
       tid_(std::exchange(other.tid_, 0)),
       since_(other.since_),
       state_(std::move(other.state_)),
+      keeps_time_(other.keeps_time_),
+      stopped_(other.stopped_),
+      waited_(other.waited_),
       frame_(std::move(other.frame_)) {}
 
 HeldThread::~HeldThread() {
@@ -70,9 +78,13 @@ HeldThread::~HeldThread() {
   if (frame_) {
     finish_call();
   } else {
-    set_registers(resuming(state_.registers));
+    set_registers(resuming(registers_after(std::chrono::steady_clock::now() - stopped_)));
     ::ptrace(PTRACE_DETACH, tid_, 0, 0);
   }
+}
+
+user_regs_struct HeldThread::registers_after(std::chrono::nanoseconds stop) const {
+  return keeps_time_ ? with_time_left(state_.registers, waited_ + stop) : state_.registers;
 }
 
 // The status of its next change. Nothing: the deadline has passed.
@@ -137,7 +149,9 @@ bool HeldThread::set_registers(const user_regs_struct& registers) {
 
 Result<void> HeldThread::call(uint64_t sigreturn, uint64_t function, std::span<std::byte> data,
                               uint64_t flags, Deadline deadline, std::optional<Meeting> meeting) {
-  CallFrame frame = make_call_frame(state_, sigreturn, function, flags);
+  ThreadState state = state_;
+  state.registers = registers_after({});
+  CallFrame frame = make_call_frame(state, sigreturn, function, flags);
   // The way back comes first, and is there already where it has been made for the call before.
   const bool written = (frame_ || write_memory(pid_, frame.start, frame.bytes)) &&
                        write_memory(pid_, frame.data, data) &&
@@ -218,7 +232,7 @@ void HeldThread::finish_call() {
   }
   if (!status || !WIFSTOPPED(*status)) return;
   const bool has_signal = !is_event(*status) && WSTOPSIG(*status) != kSystemCallStop;
-  set_registers(resuming(state_.registers));
+  set_registers(resuming(registers_after(std::chrono::steady_clock::now() - stopped_)));
   ::ptrace(PTRACE_DETACH, tid_, 0, has_signal ? WSTOPSIG(*status) : 0);
 }
 

@@ -34,6 +34,10 @@ class HeldThread {
   // from the thread (rseq(2)): to go elsewhere and come back would hide that from the program.
   bool is_in_restartable_sequence() const;
 
+  // The interrupted system call goes on for the time that it has left, not for all of it: where a function of
+  // libc made it, see with_time_left().
+  void keep_time() { keeps_time_ = true; }
+
   // Two numbers of 32 bits in the data of a call, by their offsets: the function sets `done` to 1 and waits a
   // while for `go`. Without, the thread is stopped at each system call, for one of them is the end of the
   // call.
@@ -57,12 +61,16 @@ class HeldThread {
   Result<void> read_state();
   bool set_registers(const user_regs_struct& registers);
   void finish_call();
+  user_regs_struct registers_after(std::chrono::nanoseconds stop) const;
 
   pid_t pid_;
   pid_t tid_;  // 0: holds none
   std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
   ThreadState state_;
-  std::optional<CallFrame> frame_;  // of the last call, whose end the thread is in
+  bool keeps_time_ = false;
+  std::chrono::steady_clock::time_point stopped_{};
+  std::chrono::nanoseconds waited_{};  // in the system call, until then
+  std::optional<CallFrame> frame_;     // of the last call, whose end the thread is in
 };
 
 }  // namespace asynctrace

@@ -124,7 +124,8 @@ Result<void> check_hardening(const PinnedProcess& process, const StatusFile& sta
 }
 
 bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat first {}, second {};
+  struct stat first {
+  }, second{};
   if (::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
       first.st_ino == second.st_ino)
     return true;

@@ -161,6 +161,7 @@ Result<HeldThread> hold(pid_t pid, const Candidate& thread, const Places& places
   auto held = HeldThread::stop(pid, thread.tid, deadline);
   if (!held) return held;
   const user_regs_struct& registers = held->registers();
+  if (places.files.is_in(places.libc, registers.rip)) held->keep_time();
   if (const std::string why = unfit_room(pid, registers, places.files); !why.empty()) return unfit(why);
   if (held->is_in_restartable_sequence()) return unfit("it is in a restartable sequence");
   if (before && is_same(pid, *before, registers)) return held;

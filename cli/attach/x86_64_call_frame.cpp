@@ -1,5 +1,6 @@
 #include <asm/sigcontext.h>
 #include <sys/syscall.h>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -135,9 +136,33 @@ user_regs_struct resuming(const user_regs_struct& at_stop) {
   user_regs_struct r = at_stop;
   if (interrupted_call(r) < 0) return r;
   const auto result = static_cast<int64_t>(r.rax);
-  // What a call that was cut short keeps in the kernel to go on from is lost by sigreturn: it begins anew.
-  // And epoll_wait gives EINTR even for an interruption that no handler sees.
+  // What a call that was cut short keeps in the kernel to go on from is lost by sigreturn: it begins anew,
+  // see with_time_left(). And epoll_wait gives EINTR even for an interruption that no handler sees.
   if (result == kRestartBlock || result == -EINTR) r.rax = static_cast<uint64_t>(kRestartNoHand);
+  return r;
+}
+
+user_regs_struct with_time_left(const user_regs_struct& at_stop, std::chrono::nanoseconds waited) {
+  user_regs_struct r = at_stop;
+  // In milliseconds; what is not positive is no time.
+  const auto shorten = [&](unsigned long long& register_value) {
+    const std::chrono::milliseconds whole(static_cast<int32_t>(register_value));
+    if (whole.count() <= 0) return;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(whole - waited);
+    register_value = static_cast<uint64_t>(std::max(left.count(), std::chrono::milliseconds::rep{0}));
+  };
+  // Two timespecs, of which the second, where there is one, has got what is left.
+  const auto take_rest = [&](unsigned long long& wanted, unsigned long long rest) {
+    if (rest != 0 && static_cast<int64_t>(r.rax) == kRestartBlock) wanted = rest;
+  };
+  switch (interrupted_call(r)) {
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait: shorten(r.r10); break;
+    case SYS_poll: shorten(r.rdx); break;
+    case SYS_nanosleep: take_rest(r.rdi, r.rsi); break;
+    case SYS_clock_nanosleep: take_rest(r.rdx, r.r10); break;
+    default: break;
+  }
   return r;
 }
 

@@ -13,6 +13,7 @@
 #include "cli/attach/call_frame.hpp"
 #include "cli/attach/loaded_files.hpp"
 #include "cli/attach/refusals.hpp"
+#include "cli/attach/sleep_mark.hpp"
 #include "cli/attach/thread_choice.hpp"
 
 namespace asynctrace {
@@ -52,6 +53,65 @@ Restored restored_by(const std::vector<std::byte>& bytes, uint64_t start, uint64
           of(offsetof(sigcontext, rsi)),
           word(296),
           of(offsetof(sigcontext, fpstate))};
+}
+
+TEST(TimeLeft, IsPutWhereTheCallHasItsTime) {
+  using namespace std::chrono_literals;
+  user_regs_struct epoll = waiting_in(SYS_epoll_wait, -EINTR).registers;
+  epoll.r10 = 1000;
+  EXPECT_EQ(with_time_left(epoll, 300ms).r10, 700u);
+  EXPECT_EQ(with_time_left(epoll, 300100us).r10, 700u) << "rounded up, so that it never ends too early";
+  EXPECT_EQ(with_time_left(epoll, 2s).r10, 0u);
+  epoll.r10 = 0xffff'ffff;
+  EXPECT_EQ(with_time_left(epoll, 300ms).r10, 0xffff'ffffu) << "for ever";
+  user_regs_struct poll = waiting_in(SYS_poll, -516).registers;
+  poll.rdx = 500, poll.r10 = 77;
+  EXPECT_EQ(with_time_left(poll, 100ms).rdx, 400u);
+  EXPECT_EQ(with_time_left(poll, 100ms).r10, 77u);
+  poll.rax = 0;
+  EXPECT_EQ(with_time_left(poll, 100ms).rdx, 500u) << "not interrupted";
+  user_regs_struct sleep = waiting_in(SYS_nanosleep, -516).registers;
+  sleep.rdi = 0x1000, sleep.rsi = 0x2000;
+  EXPECT_EQ(with_time_left(sleep, 100ms).rdi, 0x2000u);
+  sleep.rsi = 0;
+  EXPECT_EQ(with_time_left(sleep, 100ms).rdi, 0x1000u);
+}
+
+constexpr char kStat[] =
+    "7 (a) b) S 1 1 1 0 -1 4194304 1 0 0 0 1 1 0 0 20 0 1 0 99 1 1 1 1 1 1 1 1 0 0 0 0 0 0 0 17 3 0 0 0 0\n";
+
+TEST(SleepMark, IsReadFromWhatTheSchedulerTells) {
+  constexpr char kSched[] =
+      "busy (7, #threads: 1)\n-----\n"
+      "se.exec_start                                :      36145990.871965\n"
+      "se.sum_exec_runtime                          :             1.000002\n"
+      "nr_switches                                  :                   12\n"
+      "nr_voluntary_switches                        :                    9\n";
+  const auto mark = parse_sleep_mark(kSched, kStat);
+  ASSERT_TRUE(mark);
+  EXPECT_EQ(mark->last_ran_ns, 36'145'990'871'965u);
+  EXPECT_EQ(mark->ran_ns, 1'000'002u);
+  EXPECT_EQ(mark->sleeps, 9u);
+  EXPECT_EQ(mark->processor, 3);
+  EXPECT_FALSE(parse_sleep_mark("se.exec_start : 1.000000\n", kStat));
+  EXPECT_FALSE(parse_sleep_mark(kSched, "7 (a) S 1"));
+  EXPECT_FALSE(parse_sleep_mark("", ""));
+}
+
+TEST(SleepMark, CountsOnlyOneSleepOnOneProcessor) {
+  using namespace std::chrono_literals;
+  const SleepMark before{1'000'000'000, 500, 9, 3};
+  SleepMark stopped{1'300'000'000, 40'500, 10, 3};
+  EXPECT_EQ(time_asleep(before, stopped), 300ms);
+  SleepMark other = stopped;
+  other.sleeps = 11;
+  EXPECT_EQ(time_asleep(before, other), 0ms);
+  other = stopped, other.processor = 2;
+  EXPECT_EQ(time_asleep(before, other), 0ms) << "another clock";
+  other = stopped, other.ran_ns = 5'000'000;
+  EXPECT_EQ(time_asleep(before, other), 0ms) << "it went on meanwhile";
+  other = stopped, other.last_ran_ns = 0;
+  EXPECT_EQ(time_asleep(before, other), 0ms);
 }
 
 TEST(CallFrame, CallsTheFunctionAndComesBackToTheSystemCall) {
