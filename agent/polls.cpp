@@ -27,6 +27,8 @@ Frame* begin(const HookGuard& guard, Frame* frame, uint32_t task, uint64_t task_
   frame->leaves = 0;
   frame->callback = 0;
   frame->last_of_watcher = kNone;
+  frame->arming = 0;
+  frame->armed_at = segment::kNoStack;
   frame->task = task;
   frame->task_id = task_id;
   frame->outermost_id = parent != nullptr ? parent->outermost_id : task_id;

@@ -29,12 +29,14 @@ struct Frame {
   uint64_t task_id;                  // 0: no record could be had
   uint64_t outermost_id;             // task of the outermost poll in progress: the worker loop
   uint64_t began;
-  uint64_t callback;         // of a dispatch: the program's function
+  uint64_t callback;         // of a dispatch: the program's function; 0: something else
   uint32_t task;             // slot, kNone
   uint32_t poll;             // number of this poll
   uint32_t poller;           // index of its poll function
   uint32_t leaves;           // begun so far
   uint32_t last_of_watcher;  // the watcher that ends with this dispatch, kNone
+  uint32_t arming;           // of a dispatch: what armed its watcher, as segment::Watcher has it
+  uint32_t armed_at;         // number of that stack, segment::kNoStack
 };
 
 // A leaf that was begun or ended a moment ago in the current poll: a leaf that renews its waker in place does

@@ -34,6 +34,7 @@ void NativeReader::read_watchers() {
     // The function itself, as an address that a call in it would return to.
     if (in->callback != 0) out.callback = stack_of(in->callback + 1);
     out.descriptor = in->descriptor;
+    records_.emplace(in->task, *in);
     watchers_.emplace(in->task, std::move(out));
   }
 }
@@ -43,12 +44,41 @@ std::optional<Watcher> NativeReader::watcher(uint64_t id) const {
   return found != watchers_.end() ? std::optional(found->second) : std::nullopt;
 }
 
+void NativeReader::add_causes(uint64_t id, const std::function<std::optional<uint32_t>(uint32_t)>& stack,
+                              Watcher& watcher) {
+  const auto record_of = [this](uint64_t task) {
+    const auto found = records_.find(task);
+    return found != records_.end() ? &found->second : nullptr;
+  };
+  // In a damaged file records may lead in a circle.
+  for (const segment::Watcher* armed = record_of(id);
+       armed != nullptr && armed->arming != 0 && armed->cause != 0;) {
+    if (watcher.causes.size() == kMaxCauses) {
+      watcher.more_causes = true;
+      return;
+    }
+    Cause& cause = watcher.causes.emplace_back();
+    cause.task = armed->cause;
+    if (armed->cause_callback == 0) return;  // a task, of which the report tells
+    cause.callback = stack_of(armed->cause_callback + 1);
+    cause.stack = stack(armed->cause_stack);
+    const segment::Watcher* record = record_of(armed->cause);
+    cause.state = record == nullptr                                 ? CauseState::kGone
+                  : armed->cause_arming == 0 || record->arming == 0 ? CauseState::kUnknown
+                  : record->arming != armed->cause_arming           ? CauseState::kArmedAgain
+                                                                    : CauseState::kKnown;
+    armed = cause.state == CauseState::kKnown ? record : nullptr;
+  }
+}
+
 std::optional<uint32_t> NativeReader::label(uint32_t leaf_flags) {
   const uint32_t number = (leaf_flags >> segment::kLeafLabelShift) - 1;
   const auto label = reader_.label(number);
   if (!label) return {};
   const auto [entry, is_new] = labels_.try_emplace(number, static_cast<uint32_t>(snapshot_.labels.size()));
-  if (is_new) snapshot_.labels.push_back({std::string(reader_.string(label->text)), label->leaf_class});
+  if (is_new)
+    snapshot_.labels.push_back(
+        {std::string(reader_.string(label->text)), label->leaf_class, label->poll_events});
   return entry->second;
 }
 

@@ -2,6 +2,7 @@
 // segment beside the records that all runtimes share.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <unordered_map>
 
@@ -19,6 +20,10 @@ class NativeReader {
   void read_tasks();
   std::optional<NativeTask> task(uint64_t id) const;
   std::optional<Watcher> watcher(uint64_t id) const;
+  // Adds what led to the last arming. `stack` as Builder of read_snapshot.cpp has it: from a number in the
+  // segment to an index into Snapshot::stacks.
+  void add_causes(uint64_t id, const std::function<std::optional<uint32_t>(uint32_t)>& stack,
+                  Watcher& watcher);
 
   // Of segment::Leaf::flags: index into Snapshot::labels.
   std::optional<uint32_t> label(uint32_t leaf_flags);
@@ -32,6 +37,7 @@ class NativeReader {
   Snapshot& snapshot_;
   std::unordered_map<uint64_t, NativeTask> tasks_;
   std::unordered_map<uint64_t, Watcher> watchers_;
+  std::unordered_map<uint64_t, segment::Watcher> records_;  // of the same
   std::unordered_map<uint64_t, uint32_t> stacks_;
   std::unordered_map<uint32_t, uint32_t> labels_;
 };

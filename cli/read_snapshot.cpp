@@ -213,6 +213,9 @@ class Builder {
       out.runtime = RuntimeId::kNative;
     }
     if (auto watcher = native_.watcher(in.id)) {
+      if (options_.causes)
+        native_.add_causes(
+            in.id, [this](uint32_t number) { return stack(number); }, *watcher);
       out.watcher = std::make_unique<const Watcher>(std::move(*watcher));
       out.runtime = RuntimeId::kLoop;
     }

@@ -33,6 +33,7 @@ struct ReadOptions {
   uint32_t pid = 0;
   // An answer lies in the segment. Its leaves are left out else.
   std::optional<Repoll> repoll = {};
+  bool causes = false;  // Watcher::causes
 };
 
 // `path` may be any path that opens, /proc/PID/map_files/... included.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,7 +57,8 @@ inline constexpr char kNeedsDebugInfo[] = "holder unknown: needs full debug info
 // What a leaf of the native API says that it waits for.
 struct Label {
   std::string text;
-  uint32_t leaf_class = 0;  // asynctrace_leaf_class of common/include/asynctrace/abi.h
+  uint32_t leaf_class = 0;   // asynctrace_leaf_class of common/include/asynctrace/abi.h
+  uint32_t poll_events = 0;  // of poll(2), that a watcher of a descriptor waits for; 0: not known
 };
 
 struct Leaf {
@@ -97,12 +99,30 @@ struct NativeTask {
   uint64_t woken_by = 0;                // id of the task that woke it last; 0: none did
 };
 
+// In whose poll something was armed or spawned.
+enum class CauseState : uint8_t {
+  kKnown,
+  kGone,        // it has ended: what caused it in turn is not known any more
+  kArmedAgain,  // it was armed anew since: the same
+  kUnknown,     // how it had been armed is not known
+};
+struct Cause {
+  uint64_t task = 0;                 // id; 0: not known, only where
+  std::optional<uint32_t> callback;  // index into Snapshot::stacks: of a watcher, the function that ran
+  std::optional<uint32_t> stack;     // the same: where it had been armed; without a task, where that was
+  CauseState state = CauseState::kKnown;
+};
+inline constexpr size_t kMaxCauses = 8;
+
 // A watcher of a poll loop, or such a loop itself.
 struct Watcher {
   std::string library;
   std::optional<uint32_t>
       callback;         // index into Snapshot::stacks: the function that it calls; nothing: a loop
   int descriptor = -1;  // of a signal's watcher its number; -1: none, or not known
+  // What led to its last arming, nearest first; only where it was asked for.
+  std::vector<Cause> causes = {};
+  bool more_causes = false;  // than kMaxCauses
 };
 
 // Where a C++20 coroutine is, as its frame in memory tells.
@@ -199,6 +219,21 @@ struct Repoll {
   uint64_t workers = 0, missing_workers = 0;  // of a runtime some of whose workers did not come
 };
 
+// What the thread of a poll loop did all the time that one looked.
+enum class LoopState : uint8_t { kSleeps, kTurns, kInCallback };
+
+// A descriptor that was ready all that time, while its watcher was not called.
+struct Unserved {
+  uint64_t task = 0;      // id, of the watcher
+  uint64_t ready_ns = 0;  // between the first and the last look
+  size_t looks = 0;
+  std::string seen_by;  // "poll(2)"
+  uint32_t tid = 0;     // of the thread that runs its loop
+  LoopState loop = LoopState::kSleeps;
+  uint64_t turns = 0;     // of the loop
+  uint64_t callback = 0;  // id of the task in whose callback it is
+};
+
 struct Snapshot {
   ProcessInfo process;
   DumpSource source = DumpSource::kAgent;
@@ -221,6 +256,10 @@ struct Snapshot {
   std::vector<std::string> coroutine_functions;
   std::optional<Crash> crash;
   std::optional<Repoll> repoll;  // only where it was asked for
+  // What the descriptors of watchers are, by number: "tcp 127.0.0.1:80 <- 127.0.0.1:4711".
+  std::map<int, std::string> descriptors;
+  std::string no_descriptors;  // why it is not known what they are
+  std::vector<Unserved> unserved;
   Lost lost;
   size_t unknown_layouts = 0;  // types of tasks that the census could not look for
   bool cut_short = false;      // of a core file: memory is missing

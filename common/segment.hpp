@@ -347,8 +347,8 @@ static_assert(sizeof(Stack) == 8);
 // before anything refers to it; no text: not written.
 struct Label {
   StringRef text;
-  uint32_t leaf_class;  // asynctrace_leaf_class of common/include/asynctrace.h
-  uint32_t reserved;
+  uint32_t leaf_class;   // asynctrace_leaf_class of common/include/asynctrace.h
+  uint32_t poll_events;  // of poll(2), that it means on a watcher's descriptor; 0: not known
 };
 static_assert(sizeof(Label) == 16);
 
@@ -367,14 +367,25 @@ static_assert(sizeof(NativeTask) == 64);
 
 // What is known of a task of kind kWatcher beyond kTasks; Task::address is the watcher as the library knows
 // it. A slot is free while `task` is 0; `task` is stored last with release, and set to 0 first.
+//
+// The rest tells of its last arming, and of the cause: the task in whose poll that was, mostly the watcher
+// whose callback ran. Guarded by `arming`, which is odd while it is written and even, with release, after. A
+// cause whose record has the same `arming` as `cause_arming` tells what caused it in turn; any other one was
+// armed again since.
 struct Watcher {
   uint64_t task;       // id
   uint64_t callback;   // the program's function; 0: the task is the loop itself
   int32_t descriptor;  // what it watches; of a signal's watcher its number; -1: none, or not known
   uint16_t library;    // label of the library's name
   uint16_t reserved;
-  uint64_t reserved2;
+  uint32_t arming;          // grows with each; 0: nothing is known of it
+  uint32_t cause_stack;     // where the cause had been armed; kNoStack: it was not, or not known
+  uint64_t cause;           // id; 0: armed outside any poll
+  uint64_t cause_callback;  // of a watcher, 0 else
+  uint32_t cause_arming;    // 0: not known
+  uint32_t reserved2;
+  uint64_t reserved3;
 };
-static_assert(sizeof(Watcher) == 32);
+static_assert(sizeof(Watcher) == 64);
 
 }  // namespace asynctrace::segment

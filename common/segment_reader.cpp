@@ -210,9 +210,23 @@ std::optional<NativeTask> SegmentReader::native_task(uint32_t index) const {
   return guarded_by_id<NativeTask>(kNativeTasks, index, &NativeTask::task);
 }
 
-// Pairs with publish() in agent/loops/watchers.cpp.
+// Pairs with publish() and publish_cause() in agent/loops/watchers.cpp.
 std::optional<segment::Watcher> SegmentReader::watcher(uint32_t index) const {
-  return guarded_by_id<segment::Watcher>(kWatchers, index, &segment::Watcher::task);
+  const auto arming = [&] {
+    return load<uint32_t>(item(kWatchers, index) + offsetof(segment::Watcher, arming), __ATOMIC_ACQUIRE);
+  };
+  std::optional<segment::Watcher> watcher;
+  const bool is_told =
+      areas_[kWatchers].item_size >= offsetof(segment::Watcher, arming) + sizeof(segment::Watcher::arming);
+  for (int tries = 0; tries < 100; tries++) {
+    const uint32_t before = is_told && index < areas_[kWatchers].capacity ? arming() : 0;
+    watcher = guarded_by_id<segment::Watcher>(kWatchers, index, &segment::Watcher::task);
+    if (!watcher || !is_told) return watcher;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if ((before & 1) == 0 && arming() == before) return watcher;
+  }
+  watcher->arming = 0;
+  return watcher;
 }
 
 std::optional<SegmentReader::StackView> SegmentReader::stack(uint32_t index) const {

@@ -1,5 +1,7 @@
 // GLib 2: gmain.h, glib-unix.h, giochannel.h. Whoever ends a source, and that is often GLib itself, its
 // destroy notification comes once nothing will call its callback any more, in whatever thread.
+#include <poll.h>
+
 #include "agent/loops/libraries.hpp"
 #include "common/include/asynctrace/abi.h"
 
@@ -7,8 +9,9 @@ namespace asynctrace::agent {
 namespace {
 
 constexpr const char* kNames[] = {"libglib-2.0.so.0"};
-constexpr EventWord kEvents[] = {
-    {0x01, "read", ASYNCTRACE_IO}, {0x02, "urgent data", ASYNCTRACE_IO}, {0x04, "write", ASYNCTRACE_IO}};
+constexpr EventWord kEvents[] = {{0x01, "read", ASYNCTRACE_IO, POLLIN},
+                                 {0x02, "urgent data", ASYNCTRACE_IO, POLLPRI},
+                                 {0x04, "write", ASYNCTRACE_IO, POLLOUT}};
 constexpr WatcherType kTypes[] = {{"g_timeout_funcs", "timer", ASYNCTRACE_TIMER},
                                   {"g_idle_funcs", "idle", ASYNCTRACE_UNKNOWN},
                                   {"g_io_watch_funcs", "io", ASYNCTRACE_IO},

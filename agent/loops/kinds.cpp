@@ -33,15 +33,17 @@ class Words {
 
 Kind kind_of(const LoopFunction& function, uint32_t events) {
   Words words;
-  uint8_t leaf_class = 0;
+  uint32_t leaf_class = 0;
   for (const EventWord& event : function.library->events) {
     if ((events & event.bit) == 0) continue;
     words.add(event.word);
-    leaf_class = event.leaf_class;
+    leaf_class =
+        (leaf_class & ~kLeafClassMask) | event.leaf_class | uint32_t{event.poll_events} << kPollEventsShift;
   }
   const bool by_events = leaf_class != 0;
   if (!by_events) leaf_class = function.row->kind_class;
-  return {label_number(by_events ? words.text() : function.row->kind, leaf_class), leaf_class};
+  return {label_number(by_events ? words.text() : function.row->kind, leaf_class),
+          static_cast<uint8_t>(leaf_class & kLeafClassMask)};
 }
 
 Kind kind_of(const WatcherType& type) {

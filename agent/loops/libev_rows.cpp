@@ -1,6 +1,8 @@
 // libev 4: ev.h. A watcher's callback is a field of it, which the program sets by a macro, and so are what it
 // watches and whether it is active. As the struct is the program's, nothing of the agent stays in it once it
 // waits no more: a stopped watcher has ended, and its next start is another one's.
+#include <poll.h>
+
 #include "agent/loops/libraries.hpp"
 #include "common/include/asynctrace/abi.h"
 
@@ -8,7 +10,8 @@ namespace asynctrace::agent {
 namespace {
 
 constexpr const char* kNames[] = {"libev.so.4"};
-constexpr EventWord kEvents[] = {{0x1, "read", ASYNCTRACE_IO}, {0x2, "write", ASYNCTRACE_IO}};
+constexpr EventWord kEvents[] = {{0x1, "read", ASYNCTRACE_IO, POLLIN},
+                                 {0x2, "write", ASYNCTRACE_IO, POLLOUT}};
 
 constexpr Row start(const char* function, const char* kind, uint8_t leaf_class, Place descriptor = kAbsent,
                     Place events = kAbsent) {

@@ -1,3 +1,5 @@
+#include <poll.h>
+
 #include "agent/loops/libraries.hpp"
 #include "common/include/asynctrace/abi.h"
 
@@ -6,10 +8,10 @@ namespace {
 
 // libevent 2: event2/event.h
 constexpr const char* kNames[] = {"libevent-2.", "libevent_core-2."};
-constexpr EventWord kEvents[] = {{0x02, "read", ASYNCTRACE_IO},
-                                 {0x04, "write", ASYNCTRACE_IO},
+constexpr EventWord kEvents[] = {{0x02, "read", ASYNCTRACE_IO, POLLIN},
+                                 {0x04, "write", ASYNCTRACE_IO, POLLOUT},
                                  {0x08, "signal", ASYNCTRACE_SIGNAL},
-                                 {0x80, "close", ASYNCTRACE_IO}};
+                                 {0x80, "close", ASYNCTRACE_IO, POLLRDHUP}};
 constexpr uint32_t kPersist = 0x10;
 constexpr Row kRows[] = {
     {.function = "event_assign",

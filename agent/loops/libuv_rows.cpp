@@ -1,3 +1,5 @@
+#include <poll.h>
+
 #include "agent/loops/libraries.hpp"
 #include "common/include/asynctrace/abi.h"
 
@@ -6,10 +8,10 @@ namespace {
 
 // libuv 1: uv.h
 constexpr const char* kNames[] = {"libuv.so.1"};
-constexpr EventWord kEvents[] = {{0x1, "read", ASYNCTRACE_IO},
-                                 {0x2, "write", ASYNCTRACE_IO},
-                                 {0x4, "close", ASYNCTRACE_IO},
-                                 {0x8, "urgent data", ASYNCTRACE_IO}};
+constexpr EventWord kEvents[] = {{0x1, "read", ASYNCTRACE_IO, POLLIN},
+                                 {0x2, "write", ASYNCTRACE_IO, POLLOUT},
+                                 {0x4, "close", ASYNCTRACE_IO, POLLRDHUP},
+                                 {0x8, "urgent data", ASYNCTRACE_IO, POLLPRI}};
 constexpr Row kRows[] = {
     {.function = "uv_timer_start",
      .role = LoopRole::kArm,

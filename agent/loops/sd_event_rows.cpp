@@ -1,4 +1,6 @@
 // sd-event: systemd/sd-event.h. Systemd's own programs have it in a library of theirs.
+#include <poll.h>
+
 #include "agent/loops/libraries.hpp"
 #include "common/include/asynctrace/abi.h"
 
@@ -6,10 +8,10 @@ namespace asynctrace::agent {
 namespace {
 
 constexpr const char* kNames[] = {"libsystemd.so.0", "libsystemd-shared-"};
-constexpr EventWord kEvents[] = {{0x0001, "read", ASYNCTRACE_IO},
-                                 {0x0002, "urgent data", ASYNCTRACE_IO},
-                                 {0x0004, "write", ASYNCTRACE_IO},
-                                 {0x2000, "close", ASYNCTRACE_IO}};
+constexpr EventWord kEvents[] = {{0x0001, "read", ASYNCTRACE_IO, POLLIN},
+                                 {0x0002, "urgent data", ASYNCTRACE_IO, POLLPRI},
+                                 {0x0004, "write", ASYNCTRACE_IO, POLLOUT},
+                                 {0x2000, "close", ASYNCTRACE_IO, POLLRDHUP}};
 
 constexpr Row add(const char* function, Place callback, Place repeats, const char* kind, uint8_t leaf_class,
                   Place descriptor = kAbsent, Place events = kAbsent) {

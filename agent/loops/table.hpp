@@ -75,7 +75,8 @@ struct Row {
 struct EventWord {
   uint32_t bit;
   const char* word;
-  uint8_t leaf_class;  // asynctrace_leaf_class
+  uint8_t leaf_class;        // asynctrace_leaf_class
+  uint16_t poll_events = 0;  // of poll(2) that make it happen; 0: not known
 };
 
 // What a watcher waits for, by the address of a variable that the library exports.

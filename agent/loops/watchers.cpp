@@ -32,6 +32,34 @@ void unpublish(uint32_t number) {
   std::atomic_ref<uint64_t>(item.task).store(0, std::memory_order_release);
 }
 
+// The task in whose poll this thread is; null: none, or a loop between two callbacks.
+const Frame* cause(const HookGuard& guard) {
+  const Frame* frame = guard.context().frame;
+  if (frame == nullptr || frame->task == kNone) return nullptr;
+  const bool is_loop = frame->callback == 0 && task_entry(frame->task).kind == segment::TaskKind::kWatcher;
+  return is_loop ? nullptr : frame;
+}
+
+// The other half is SegmentReader::watcher(). Where two threads arm one watcher at once, one is told of.
+void publish_cause(const HookGuard& guard, uint32_t number) {
+  std::atomic<uint32_t>& arming = g_entries[number].arming;
+  uint32_t before = arming.load(std::memory_order_relaxed);
+  const bool is_ours =
+      (before & 1) == 0 && arming.compare_exchange_strong(before, before + 1, std::memory_order_acquire);
+  if (!is_ours) return;
+  segment::Watcher& item = g_segment.items<segment::Watcher>(segment::kWatchers)[number];
+  const std::atomic_ref<uint32_t> published(item.arming);
+  published.store(before + 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  const Frame* frame = cause(guard);
+  item.cause = frame != nullptr ? frame->task_id : 0;
+  item.cause_callback = frame != nullptr ? frame->callback : 0;
+  item.cause_stack = frame != nullptr ? frame->armed_at : segment::kNoStack;
+  item.cause_arming = frame != nullptr ? frame->arming : 0;
+  published.store(before + 2, std::memory_order_release);
+  arming.store(before + 2, std::memory_order_release);
+}
+
 bool is_same(const WatcherFacts& a, const WatcherFacts& b) {
   return a.callback == b.callback && a.descriptor == b.descriptor && a.library == b.library;
 }
@@ -179,6 +207,7 @@ void give_back(const HookGuard& guard, uint32_t number) {
 __attribute__((noinline)) bool arm(const HookGuard& guard, uint32_t number, const StackEntry* stack) {
   WatcherEntry& entry = g_entries[number];
   const uint64_t ticks = now();
+  publish_cause(guard, number);
   const LeafOwner owner{.task = entry.task,
                         .task_id = entry.task_id.load(std::memory_order_relaxed),
                         .poll = task_entry(entry.task).polls,
@@ -208,6 +237,14 @@ bool is_over(const WatcherEntry& entry) {
   return active == 0;
 }
 
+void note_dispatch(Frame& frame, const WatcherEntry& entry) {
+  frame.callback = reinterpret_cast<uint64_t>(entry.facts.callback);
+  const uint32_t leaf = entry.leaf.load(std::memory_order_relaxed);
+  if (leaf == kNone) return;
+  frame.arming = entry.arming.load(std::memory_order_relaxed) & ~1u;
+  frame.armed_at = leaf_entry(leaf).stack;
+}
+
 }  // namespace
 
 Frame* begin_dispatch(const HookGuard& guard, uint32_t number, uintptr_t root) {
@@ -215,7 +252,7 @@ Frame* begin_dispatch(const HookGuard& guard, uint32_t number, uintptr_t root) {
   const uint64_t id = entry.task_id.load(std::memory_order_acquire);
   if (id == 0) return nullptr;
   Frame* frame = push_poll_of(guard, entry.task, id, entry.address, root);
-  if (frame != nullptr) frame->callback = reinterpret_cast<uint64_t>(entry.facts.callback);
+  if (frame != nullptr) note_dispatch(*frame, entry);
   const bool is_last = entry.facts.ends || is_over(entry);
   if (is_last && entry.facts.callback_field != 0) restore_callback(number);
   if (is_last || !entry.facts.repeats) disarm(guard, number);

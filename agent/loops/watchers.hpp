@@ -44,7 +44,8 @@ struct alignas(64) WatcherEntry {
   std::atomic<uint32_t> leaf;  // kNone: not armed
   WatcherFacts facts;
   uint8_t slot;
-  uint8_t holds;  // references beyond the first
+  uint8_t holds;                 // references beyond the first
+  std::atomic<uint32_t> arming;  // as segment::Watcher has it
 };
 static_assert(sizeof(WatcherEntry) == 64);
 

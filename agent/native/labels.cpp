@@ -34,7 +34,8 @@ uint32_t hash_of(const Label& label) {
 bool publish(uint32_t number, const Label& label) {
   if (!g_segment.cover(segment::kLabels, number)) return false;
   segment::Label& record = g_segment.items<segment::Label>(segment::kLabels)[number];
-  record.leaf_class = label.leaf_class;
+  record.leaf_class = label.leaf_class & kLeafClassMask;
+  record.poll_events = label.leaf_class >> kPollEventsShift;
   record.text = add_string(g_segment, label.text, label.length);
   return record.text.length != 0;
 }

@@ -11,9 +11,7 @@
 #include "cli/tree/suspects.hpp"
 
 namespace asynctrace {
-namespace {
 
-// The thread that the process itself knows as `tid`, as we see it; nothing where it has ended.
 std::optional<pid_t> thread_as_seen(const TracedProcess& process, uint32_t tid) {
   if (process.summary.pid == static_cast<uint32_t>(process.pid)) return static_cast<pid_t>(tid);
   std::error_code error;
@@ -26,6 +24,8 @@ std::optional<pid_t> thread_as_seen(const TracedProcess& process, uint32_t tid) 
   }
   return std::nullopt;
 }
+
+namespace {
 
 Result<Stack> read_stack(const TracedProcess& process, const ReportOptions& options, Thread& thread) {
   if (process.life != Life::kRunning) return fail("the process has ended");

@@ -36,6 +36,7 @@ void add_export(CLI::App& verb, ExportOptions& options) {
                          {{"folded", DumpFormat::kFolded}, {"json", DumpFormat::kJson}},
                          "Collapsed stacks with the number of tasks that wait there, or the JSON of a dump "
                          "(default folded)");
+  add_causes(verb, options.form);
   add_frames(verb, options.form);
   add_symbols(verb, options.form.symbols);
   verb.add_option("-o,--output", options.output, "Write to FILE, which is replaced once all is written")

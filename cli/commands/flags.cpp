@@ -93,12 +93,19 @@ void add_symbols(CLI::App& verb, SymbolOptions& options) {
       "Neither use nor keep symbols in ~/.cache/asynctrace"));
 }
 
+void add_causes(CLI::App& verb, DumpForm& form) {
+  with_variable(verb.add_flag("--causes", form.causes,
+                              "Show whose callback armed what a poll loop waits for, and what armed that: up "
+                              "to 8 steps; and where tasks of the native API were spawned"));
+}
+
 void add_form(CLI::App& verb, DumpForm& form) {
   with_variable(add_choice<DumpFormat>(
       verb, "--format", form.format,
       {{"text", DumpFormat::kText}, {"json", DumpFormat::kJson}, {"jsonl", DumpFormat::kJsonl}},
       "Form of a dump"));
   add_frames(verb, form);
+  add_causes(verb, form);
   with_variable(verb.add_flag("--all", form.all, "Show every trace and every task id, also on a terminal"));
   with_variable(add_choice<ColourMode>(
       verb, "--color", form.colour,

@@ -66,6 +66,7 @@ inline constexpr const char* kOutputHelp =
 
 // What is shown of a trace, and where its sources are.
 void add_sources(CLI::App& verb, DumpForm& form);
+void add_causes(CLI::App& verb, DumpForm& form);
 void add_frames(CLI::App& verb, DumpForm& form);
 void add_form(CLI::App& verb, DumpForm& form);
 void add_symbols(CLI::App& verb, SymbolOptions& options);

@@ -27,6 +27,7 @@ struct DumpForm {
   std::chrono::nanoseconds blocked = std::chrono::seconds(1);
   bool may_stop = true;
   bool repoll = false;
+  bool causes = false;
   std::vector<SourcePrefix> source_prefixes = {};
   SymbolOptions symbols = {};
   std::string executable = {};  // of a core file; "": the one that it names

@@ -6,6 +6,7 @@
 #include "cli/census/census.hpp"
 #include "cli/commands/blocked_stacks.hpp"
 #include "cli/commands/census_report.hpp"
+#include "cli/commands/descriptor_facts.hpp"
 #include "cli/process/repoll.hpp"
 #include "cli/read_snapshot.hpp"
 
@@ -46,7 +47,9 @@ std::string source_root() {
 
 Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptions& options,
                                 std::string reason) {
-  ReadOptions reading{state_of(process.life), static_cast<uint32_t>(process.pid)};
+  ReadOptions reading{.state = state_of(process.life),
+                      .pid = static_cast<uint32_t>(process.pid),
+                      .causes = options.report.causes};
   std::optional<RepollRequest> repoll;  // its answer is there as long as it is
   if (options.repoll) {
     auto asked = RepollRequest::ask(process);
@@ -59,12 +62,14 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   auto snapshot = read_snapshot(process.open_path, reading);
   repoll.reset();
   if (!snapshot) return tl::unexpected(snapshot.error());
+  const auto descriptors = add_descriptors(process, *snapshot);
   auto symbols = Symbolizer::open(*snapshot, options.symbols);
   if (!symbols) return tl::unexpected(symbols.error());
   if (process.life != Life::kRunning && reason == "request") reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   CensusScope scope = add_unseen_tasks(process, *result);
   read_blocked_stacks(process, options.report, *result);
+  add_unserved(process, descriptors, result->snapshot);
   result->report = build_report(result->snapshot, *result->symbols, options.report);
   const ProcessMemory memory(process.pid);
   const bool lives = process.life == Life::kRunning;
@@ -91,6 +96,7 @@ ReadingOptions report_options(const DumpForm& form) {
   options.report.sources = {form.source_prefixes, source_root()};
   options.report.blocked_ns = static_cast<uint64_t>(form.blocked.count());
   options.report.may_stop = form.may_stop;
+  options.report.causes = form.causes;
   options.repoll = form.repoll;
   return options;
 }

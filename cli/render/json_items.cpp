@@ -8,6 +8,7 @@
 
 #include "cli/render/escape.hpp"
 #include "cli/render/phrases.hpp"
+#include "cli/tree/resources.hpp"
 
 namespace asynctrace {
 namespace {
@@ -73,6 +74,11 @@ std::string_view name(ReportTaskKind kind) {
 std::string_view name(GroupClass group_class) {
   constexpr std::string_view kNames[] = {"inside", "outside", "running"};
   return kNames[static_cast<size_t>(group_class)];
+}
+
+std::string_view name(CauseState state) {
+  constexpr std::string_view kNames[] = {"known", "gone", "armed_again", "unknown"};
+  return kNames[static_cast<size_t>(state)];
 }
 
 std::string_view name(TaskState state) {
@@ -281,6 +287,25 @@ std::string_view JsonItems::unmoved(const ReportTask& task) const {
   return task.unmoved ? "true" : "false";
 }
 
+// Only leaves of watchers have it.
+std::string JsonItems::descriptor_member(const Task& task) const {
+  if (!task.watcher) return {};
+  return fmt::format(R"(,"descriptor":{})", number_or_null(descriptor_of(task, *report_.snapshot)));
+}
+
+std::string JsonItems::causes_member(const ReportTask& task) const {
+  if (!task.causes) return {};
+  const CauseChain& chain = report_.causes[*task.causes];
+  Json links = Json::array();
+  for (const ReportCause& cause : chain.links) {
+    links.push_back({{"task", cause.task != 0 ? Json(cause.task) : Json(nullptr)},
+                     {"function", text_or_null(cause.function)},
+                     {"stack", cause.stack ? Json(*cause.stack) : Json(nullptr)},
+                     {"state", name(cause.state)}});
+  }
+  return fmt::format(R"(,"causes":{{"links":{},"more":{}}})", links.dump(), chain.more);
+}
+
 std::string JsonItems::task(const ReportTask& task) const {
   const Task& source = *task.task;
   const auto seen = [&](uint64_t value) {
@@ -296,16 +321,17 @@ std::string JsonItems::task(const ReportTask& task) const {
       source.kind != TaskKind::kWaker && !source.from_census, source.stuck, seen(source.created_ns),
       seen(source.in_state_ns), seen(source.polls), seen(source.wakes), seen(source.busy_ns),
       seen(source.max_poll_ns), number_or_null(source.last_poll_tid), number_or_null(task.running_stack),
-      native_members(task) + coroutine_members(source, *report_.snapshot), unmoved(task));
+      native_members(task) + coroutine_members(source, *report_.snapshot) + causes_member(task), unmoved(task));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(
         std::back_inserter(line),
-        R"({{{},"waiting_ns":{},"waits_for":{},"resource":null,"confirmed":{},"stack":{},"reason":{}{}}})",
+        R"({{{},"waiting_ns":{},"waits_for":{},"resource":{},"confirmed":{},"stack":{},"reason":{}{}{}}})",
         leaf.stack ? kinds_[*leaf.stack] : unknown_kind_, seen(leaf.source->waiting_ns),
         leaf.source->waits_for_task ? fmt::format(R"({{"task":{}}})", *leaf.source->waits_for_task)
                                     : std::string(kNull),
-        leaf.confirmed, number_or_null(leaf.stack), reason(leaf),
+        source.watcher ? text_or_null(resource_of(source, *report_.snapshot)).dump() : std::string(kNull),
+        leaf.confirmed, number_or_null(leaf.stack), reason(leaf), descriptor_member(source),
         source.from_census || leaf.reason == LeafReason::kFromDebugInfo ? R"(,"source":"census")"
         : leaf.source->met                                              ? R"(,"source":"repoll")"
                                                                         : "");

@@ -37,6 +37,8 @@ class JsonItems {
  private:
   std::string reason(const ReportLeaf& leaf) const;
   std::string_view unmoved(const ReportTask& task) const;
+  std::string descriptor_member(const Task& task) const;
+  std::string causes_member(const ReportTask& task) const;
 
   const Report& report_;
   // Text that many tasks share, already JSON: a document of objects for 100,000 tasks takes a second to

@@ -39,6 +39,11 @@ class Lines {
       if (leaf.stack) stack(*leaf.stack);
     }
     if (task.spawn_stack) stack(*task.spawn_stack);
+    if (task.causes) {
+      for (const ReportCause& cause : report_.causes[*task.causes].links) {
+        if (cause.stack) stack(*cause.stack);
+      }
+    }
     out_ << "{\"task\":" << items_.task(task) << "}\n";
   }
 

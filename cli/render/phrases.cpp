@@ -170,6 +170,7 @@ std::string draw(const Group& group, const Report& report, std::string_view inde
     std::string position = row.position.empty() ? "" : " at " + escape(row.position);
     if (!position.empty() && colour) position = styled(Style::kDim, position);
     fmt::format_to(std::back_inserter(drawn), "{}{}{}{}", indent, row.drawing, text, position);
+    if (row.resources.size() <= kNamedResources) drawn += spaced(escape(joined(row.resources, "; ")));
     // With one leaf the line above the trace has its duration already.
     if (row.is_leaf && group.leaf_rows > 1) {
       const bool summary = group.tasks.size() * row.per_task > kListedIds;

@@ -154,6 +154,14 @@ void add_census(Report& report) {
   }
 }
 
+void add_unknown_descriptors(Report& report) {
+  const Snapshot& snapshot = *report.snapshot;
+  if (snapshot.no_descriptors.empty()) return;
+  report.diagnostics.push_back({"descriptors_unknown",
+                                "what the descriptors are is not known: " + snapshot.no_descriptors,
+                                "dump it while it runs, as its user or as root"});
+}
+
 void add_repoll(const Repoll& repoll, Report& report) {
   constexpr std::string_view kRemedy = "a thread that is blocked in a poll is among the suspects; dump again";
   if (repoll.silent_runtimes > 0) {
@@ -214,6 +222,7 @@ void add_diagnostics(Report& report) {
   add_missing(report);
   add_census(report);
   add_unknown_holders(report);
+  add_unknown_descriptors(report);
   for (const LostRow& row : kLost) {
     const uint64_t count = snapshot.lost.*row.counter;
     if (count == 0) continue;

@@ -6,12 +6,13 @@
 
 #include <fmt/format.h>
 
+#include "cli/tree/resources.hpp"
 #include "cli/tree/rows.hpp"
 
 namespace asynctrace {
 namespace {
 
-enum class Place : uint8_t { kInside, kOutside, kNoWaker, kWaitsOnSuspect };
+enum class Place : uint8_t { kInside, kOutside, kNoWaker, kReadyNotServed, kWaitsOnSuspect };
 
 // What the display of a task depends on.
 struct Shape {
@@ -66,6 +67,7 @@ class GroupBuilder {
   bool is_outside(const ReportTask& task) const;
   Known& look_up(const Shape& shape);
   void add_to(const ReportTask& task, const Shape& shape);
+  void add_resource(const ReportTask& task, std::vector<std::string>& resources) const;
 
   Report& report_;
   const SuspectFinder& suspects_;
@@ -121,12 +123,21 @@ void GroupBuilder::add_to(const ReportTask& task, const Shape& shape) {
   for (const ReportLeaf& leaf : task.leaves) {
     if (!leaf.shown) continue;
     longest = std::max(longest, leaf.source->waiting_ns);
-    if (merged.group.leaf_rows < 2 || task.task->from_census) continue;
+    const bool has_times = merged.group.leaf_rows >= 2 && !task.task->from_census;
+    if (!has_times && !task.task->watcher) continue;
     const auto key = std::lower_bound(shape.keys.begin(), shape.keys.end(), leaf_key(task, leaf, report_));
-    merged.row_waits[known.row_of[static_cast<size_t>(key - shape.keys.begin())]].push_back(
-        leaf.source->waiting_ns);
+    const uint32_t row = known.row_of[static_cast<size_t>(key - shape.keys.begin())];
+    if (has_times) merged.row_waits[row].push_back(leaf.source->waiting_ns);
+    if (task.task->watcher) add_resource(task, merged.group.rows[row].resources);
   }
   if (!task.task->from_census) merged.waits.push_back(shape.keys.empty() ? task.task->in_state_ns : longest);
+}
+
+void GroupBuilder::add_resource(const ReportTask& task, std::vector<std::string>& resources) const {
+  if (resources.size() > kNamedResources) return;
+  std::string resource = resource_phrase(*task.task, *report_.snapshot);
+  if (!resource.empty() && std::ranges::find(resources, resource) == resources.end())
+    resources.push_back(std::move(resource));
 }
 
 // A task known by its wakers alone, which holds others that are listed on their own.
@@ -163,7 +174,9 @@ void GroupBuilder::add(const ReportTask& task) {
   shape.place = outside ? Place::kOutside : Place::kInside;
   if (const auto suspect = suspects_.kind_of(task.task->id)) {
     if (suspect == SuspectKind::kDeadlock) return;  // drawn with its circle
-    shape.place = suspect == SuspectKind::kNoWaker ? Place::kNoWaker : Place::kWaitsOnSuspect;
+    shape.place = suspect == SuspectKind::kNoWaker          ? Place::kNoWaker
+                  : suspect == SuspectKind::kReadyNotServed ? Place::kReadyNotServed
+                                                            : Place::kWaitsOnSuspect;
   }
   if (shape.keys.empty()) {
     shape.type = task.type;
@@ -192,7 +205,7 @@ void GroupBuilder::finish() {
   });
   std::vector<Group> suspects;
   for (Merged& merged : merged_) {
-    const bool is_suspect = merged.place == Place::kNoWaker || merged.place == Place::kWaitsOnSuspect;
+    const bool is_suspect = merged.place != Place::kInside && merged.place != Place::kOutside;
     (is_suspect ? suspects : report_.groups).push_back(std::move(merged.group));
   }
   suspects_.add_suspects(std::move(suspects), rows_, report_);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "cli/tree/causes.hpp"
 #include "cli/tree/crash.hpp"
 #include "cli/tree/diagnostics.hpp"
 #include "cli/tree/findings.hpp"
@@ -55,9 +56,9 @@ class CallbackTable {
   CallbackTable(const Snapshot& snapshot, FrameSource& symbols, Report& report)
       : snapshot_(snapshot), symbols_(symbols), report_(report) {}
 
-  std::optional<uint32_t> find(const Task& task) {
-    if (!task.watcher || !task.watcher->callback) return {};
-    const uint64_t pc = snapshot_.stacks[*task.watcher->callback].pcs.front();
+  // `callback`: index into Snapshot::stacks. Index into Report::types.
+  uint32_t find(uint32_t callback) {
+    const uint64_t pc = snapshot_.stacks[callback].pcs.front();
     const auto [entry, is_new] = types_.try_emplace(pc, static_cast<uint32_t>(report_.types.size()));
     if (!is_new) return entry->second;
     const Frame& frame = symbols_.frames()[symbols_.resolve_function(pc - 1)];
@@ -170,6 +171,8 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
   StackTable stacks(snapshot, symbols, options, report);
   PollerTable pollers(symbols, report);
   CallbackTable callbacks(snapshot, symbols, report);
+  CauseTable causes(stacks, report,
+                    [&](uint32_t callback) { return report.types[callbacks.find(callback)]; });
   report.tasks.reserve(snapshot.tasks.size());
   size_t leaf_count = 0;
   for (const Task& task : snapshot.tasks) leaf_count += task.leaves.size();
@@ -183,10 +186,12 @@ Report build_report(const Snapshot& snapshot, FrameSource& symbols, const Report
     added.kind = task_kind(*task, poller);
     added.type = poller.type;
     added.leaves = {first, leaves.size()};
-    if (task->watcher) added.type = callbacks.find(*task);
+    if (task->watcher && task->watcher->callback) added.type = callbacks.find(*task->watcher->callback);
+    if (options.causes) added.causes = causes.add(*task);
     if (task->native) added.spawn_stack = stacks.add(task->native->spawn_stack);
     if (is_executor_thread(added, report)) added.kind = ReportTaskKind::kWorker;
   }
+  causes.finish();
   add_crash(report, stacks, options);
   for (const Thread& thread : snapshot.threads) {
     const ReportTask* task = thread.task && thread.native_stack ? find_task(report, *thread.task) : nullptr;

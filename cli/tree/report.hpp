@@ -28,6 +28,7 @@ struct ReportOptions {
   uint64_t blocked_ns = 1'000'000'000;   // a poll of this length blocks its thread
   const EarlierDump* earlier = nullptr;  // of the same process, to tell what has not moved since
   bool may_stop = true;                  // a thread that runs, for its native stack
+  bool causes = false;                   // Report::causes
 };
 
 struct ReportFrame {
@@ -81,6 +82,20 @@ struct ReportLeaf {
   bool is_held() const { return source->waits_for_task && source->joins_address == 0; }
 };
 
+// Link of the chain that led to the arming of a watcher, or to the spawning of a task.
+struct ReportCause {
+  uint64_t task = 0;     // id, 0: not known
+  std::string function;  // that ran; "" if unknown
+  Maybe<uint32_t>
+      stack;  // index into Report::stacks: where that had been armed; first of a spawned task where
+  CauseState state = CauseState::kKnown;
+};
+struct CauseChain {
+  std::vector<ReportCause> links;  // nearest first
+  bool more = false;               // than are known here
+  uint32_t drawn = 0;              // index into Report::drawn_causes: chains of other tasks may read the same
+};
+
 enum class ReportTaskKind : uint8_t { kTask, kBlockOn, kBlocking, kWorker };
 
 struct ReportTask {
@@ -90,6 +105,7 @@ struct ReportTask {
   Maybe<uint32_t> type;                // index into Report::types; of a watcher the function that it calls
   Maybe<uint32_t> running_stack;       // native; index into Report::stacks
   Maybe<uint32_t> spawn_stack;         // index into Report::stacks: where it was spawned
+  Maybe<uint32_t> causes;              // index into Report::causes, only where they were asked for
   std::span<const ReportLeaf> leaves;  // in Report::leaves
 };
 
@@ -100,6 +116,8 @@ struct Spread {
   uint64_t min_ns = 0, median_ns = 0, max_ns = 0;
   bool known = true;  // false: of tasks that nobody observed
 };
+
+inline constexpr size_t kNamedResources = 3;
 
 // One line of a drawn trace.
 struct Row {
@@ -112,6 +130,8 @@ struct Row {
   bool is_leaf = false;
   size_t per_task = 1;  // equal leaves of one task that this row stands for
   Spread waiting;       // of a leaf
+  // Of a leaf, what it waits for: "fd 7: pipe". More than kNamedResources: too many, not all are here.
+  std::vector<std::string> resources = {};
 };
 
 // Tasks whose traces look the same.
@@ -127,7 +147,7 @@ struct Group {
 
 // Evidence only, never age alone.
 struct Suspect {
-  std::string_view kind;  // "no_waker", "deadlock", "blocked_worker", "waits_on_suspect"
+  std::string_view kind;  // "no_waker", "deadlock", "blocked_worker", "ready_not_served", ...
   std::string evidence;
   Group group;
 };
@@ -185,6 +205,8 @@ struct Report {
   std::vector<ReportTask> tasks;   // by id
   std::vector<ReportLeaf> leaves;  // of one task after the other
   std::vector<ReportRuntime> runtimes;
+  std::vector<CauseChain> causes;
+  std::vector<std::vector<Row>> drawn_causes;
   TaskCounts counts;
   std::optional<ReportCrash> crash;
   // Of a core file alone: index into stacks for each thread of the snapshot that has one.

@@ -26,12 +26,26 @@ std::string_view mark(LeafReason reason) {
   }
 }
 
+// Of a line that belongs to the row above.
+std::string drawing_below(std::string drawing) {
+  for (const auto& [row, line] : {std::pair("├╼ ", "│  "), std::pair("└╼ ", "   "), std::pair("╼ ", "  ")}) {
+    if (!drawing.ends_with(row)) continue;
+    drawing.replace(drawing.size() - std::string_view(row).size(), std::string::npos, line);
+    break;
+  }
+  return drawing;
+}
+
 }  // namespace
 
 LeafKey leaf_key(const ReportTask& task, const ReportLeaf& leaf, const Report& report) {
   const bool is_join = leaf.stack && report.stacks[*leaf.stack].kind.leaf_class == LeafClass::kJoin;
-  return {leaf.stack, is_join || leaf.is_held() ? leaf.source->waits_for_task.value_or(0) : 0, leaf.is_held(),
-          leaf.reason, task.task->watcher ? std::optional<uint32_t>(task.type) : std::nullopt};
+  return {leaf.stack,
+          is_join || leaf.is_held() ? leaf.source->waits_for_task.value_or(0) : 0,
+          leaf.is_held(),
+          leaf.reason,
+          task.task->watcher ? std::optional<uint32_t>(task.type) : std::nullopt,
+          task.causes ? std::optional(report.causes[*task.causes].drawn) : std::nullopt};
 }
 
 uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user, bool is_leaf,
@@ -40,6 +54,15 @@ uint32_t RowBuilder::intern(std::string text, std::string position, bool is_user
   const auto [entry, is_new] = by_label_.try_emplace(label, static_cast<uint32_t>(interned_.size()));
   if (is_new)
     interned_.push_back({std::move(label), std::move(text), std::move(position), is_user, is_leaf, frame});
+  return entry->second;
+}
+
+// Leaves that differ in what led to them alone are rows of their own.
+uint32_t RowBuilder::intern_leaf(std::string text, std::optional<uint32_t> causes) {
+  if (!causes) return intern(std::move(text), {}, false, true);
+  std::string label = fmt::format("{}\n\nl{}", text, *causes);
+  const auto [entry, is_new] = by_label_.try_emplace(label, static_cast<uint32_t>(interned_.size()));
+  if (is_new) interned_.push_back({std::move(label), std::move(text), {}, false, true, {}, causes});
   return entry->second;
 }
 
@@ -66,7 +89,7 @@ std::vector<uint32_t> RowBuilder::path(const LeafKey& key) {
   if (key.joins != 0) text += fmt::format("{} task {}", key.is_held ? ", held by" : " of", key.joins);
   if (key.calls) text += ", calls " + report_.types[*key.calls];
   text += mark(key.reason);
-  nodes.push_back(intern(std::move(text), {}, false, true));
+  nodes.push_back(intern_leaf(std::move(text), key.causes));
   return nodes;
 }
 
@@ -87,7 +110,14 @@ RowBuilder::Drawn RowBuilder::finish(const std::vector<SymbolTrace>& traces) {
     row.is_leaf = line.traces > 0;
     row.per_task = std::max<size_t>(line.traces, 1);
     drawn.text += fmt::format("{}{}\n{}\n", row.drawing, source.label, line.traces);
+    const std::string below = drawing_below(row.drawing);
     drawn.rows.push_back(std::move(row));
+    if (!source.causes) continue;
+    for (Row cause : report_.drawn_causes[*source.causes]) {
+      cause.drawing = below;
+      cause.depth = line.depth + 1;
+      drawn.rows.push_back(std::move(cause));
+    }
   }
   for (const SymbolTrace& trace : traces) {
     drawn.row_of.insert(drawn.row_of.end(), trace.count, row_of.at(trace.symbols.back()));

@@ -19,7 +19,8 @@ struct LeafKey {
   uint64_t joins = 0;    // id of the awaited task where the row names it, else 0
   bool is_held = false;  // it is not joined, but holds what is waited for
   LeafReason reason = LeafReason::kNone;
-  std::optional<uint32_t> calls = {};  // the function of a watcher, index into Report::types
+  std::optional<uint32_t> calls = {};   // the function of a watcher, index into Report::types
+  std::optional<uint32_t> causes = {};  // index into Report::drawn_causes
   friend auto operator<=>(const LeafKey&, const LeafKey&) = default;
 };
 LeafKey leaf_key(const ReportTask& task, const ReportLeaf& leaf, const Report& report);
@@ -46,10 +47,12 @@ class RowBuilder {
     std::string text, position;
     bool is_user, is_leaf;
     std::optional<uint32_t> frame;
+    std::optional<uint32_t> causes = {};  // of a leaf
   };
   std::vector<uint32_t> path(const LeafKey& key);
   uint32_t intern(std::string text, std::string position, bool is_user, bool is_leaf,
                   std::optional<uint32_t> frame = std::nullopt);
+  uint32_t intern_leaf(std::string text, std::optional<uint32_t> causes);
   Drawn finish(const std::vector<SymbolTrace>& traces);
 
   const Report& report_;

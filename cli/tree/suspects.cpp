@@ -7,6 +7,7 @@
 
 #include "cli/render/duration.hpp"
 #include "cli/tree/findings.hpp"
+#include "cli/tree/resources.hpp"
 #include "cli/tree/stack_table.hpp"
 #include "cli/tree/task_types.hpp"
 #include "cli/tree/wait_graph.hpp"
@@ -52,6 +53,13 @@ bool waits_for_tasks_alone(const ReportTask& task) {
   return any;
 }
 
+// "fd 7 (pipe, read end)"
+std::string descriptor_phrase(const Task& task, const Snapshot& snapshot) {
+  const std::string resource = resource_of(task, snapshot);
+  return fmt::format("fd {}{}", task.watcher->descriptor,
+                     resource.empty() ? "" : fmt::format(" ({})", resource));
+}
+
 std::string_view describe(const ReportLeaf& leaf, const Report& report) {
   return leaf.stack ? std::string_view(report.stacks[*leaf.stack].kind.text) : "unknown";
 }
@@ -67,7 +75,8 @@ uint64_t longest_wait(const ReportTask& task) {
 }  // namespace
 
 std::string_view name(SuspectKind kind) {
-  constexpr std::string_view kNames[] = {"no_waker", "deadlock", "blocked_worker", "waits_on_suspect"};
+  constexpr std::string_view kNames[] = {"no_waker", "deadlock", "blocked_worker", "ready_not_served",
+                                         "waits_on_suspect"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -100,6 +109,8 @@ SuspectFinder::SuspectFinder(const Report& report, std::vector<BlockedThread> bl
     if (no_waker) kinds_.emplace(task.task->id, SuspectKind::kNoWaker);
     if (no_waker || waits_for_tasks_alone(task)) take(task.task->id);
   }
+  for (const Unserved& one : report_.snapshot->unserved)
+    kinds_.emplace(one.task, SuspectKind::kReadyNotServed);
   WaitGraph graph(ids.size());
   for (const BlockedThread& one : blocked_) graph.add_dead_end(number_of.at(one.task->id));
   for (size_t number = 0; number < ids.size(); ++number) {
@@ -208,6 +219,30 @@ Suspect SuspectFinder::blocked_worker(const BlockedThread& blocked, RowBuilder& 
   return suspect;
 }
 
+std::string SuspectFinder::not_served(const Group& group) const {
+  const Snapshot& snapshot = *report_.snapshot;
+  const auto& unserved = *std::ranges::find(snapshot.unserved, group.tasks.front(), &Unserved::task);
+  const ReportTask& task = *find_task(report_, unserved.task);
+  const auto function_of = [&](uint64_t id) {
+    const ReportTask* of = find_task(report_, id);
+    return of != nullptr && of->type ? report_.types[*of->type] : fmt::format("task {}", id);
+  };
+  std::string loop;
+  switch (unserved.loop) {
+    case LoopState::kSleeps: loop = fmt::format("the loop of thread {} sleeps", unserved.tid); break;
+    case LoopState::kTurns:
+      loop = fmt::format("the loop of thread {} turned {} times", unserved.tid, unserved.turns);
+      break;
+    case LoopState::kInCallback:
+      loop = fmt::format("thread {} is in one call of {}", unserved.tid, function_of(unserved.callback));
+  }
+  return fmt::format("{} has been ready for {} and {} was not called{}; seen by {} at {} looks, while {}",
+                     descriptor_phrase(*task.task, snapshot), format_duration(unserved.ready_ns),
+                     function_of(unserved.task),
+                     group.tasks.size() > 1 ? fmt::format(", like {} others", group.tasks.size() - 1) : "",
+                     unserved.seen_by, unserved.looks, loop);
+}
+
 Suspect SuspectFinder::waiting(Group group) const {
   const bool one = group.tasks.size() == 1;
   Suspect suspect;
@@ -216,6 +251,8 @@ Suspect SuspectFinder::waiting(Group group) const {
   if (kind == SuspectKind::kNoWaker) {
     suspect.evidence = one ? "nothing can wake it (its waker was dropped)"
                            : "nothing can wake them (their wakers were dropped)";
+  } else if (kind == SuspectKind::kReadyNotServed) {
+    suspect.evidence = not_served(group);
   } else {
     // All rows of a group read the same, the awaited tasks included.
     suspect.evidence = "waits for suspect " + why_waiting(*find_task(report_, group.tasks.front()));

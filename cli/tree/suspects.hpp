@@ -13,7 +13,7 @@
 
 namespace asynctrace {
 
-enum class SuspectKind : uint8_t { kNoWaker, kDeadlock, kBlockedWorker, kWaitsOnSuspect };
+enum class SuspectKind : uint8_t { kNoWaker, kDeadlock, kBlockedWorker, kReadyNotServed, kWaitsOnSuspect };
 std::string_view name(SuspectKind kind);
 
 // A thread that is in one poll of a task for long. What may block is none: closures of spawn_blocking, worker
@@ -32,8 +32,8 @@ class SuspectFinder {
 
   // Nothing for a task that is none. A blocked task is running, so that it has no place among the waiting.
   std::optional<SuspectKind> kind_of(uint64_t task) const;
-  // Fills report.suspects. `waiting` are groups of tasks for which kind_of() says kNoWaker or
-  // kWaitsOnSuspect.
+  // Fills report.suspects. `waiting` are groups of tasks for which kind_of() says kNoWaker,
+  // kReadyNotServed or kWaitsOnSuspect.
   void add_suspects(std::vector<Group> waiting, RowBuilder& rows, Report& report) const;
 
  private:
@@ -41,6 +41,7 @@ class SuspectFinder {
   Suspect blocked_worker(const BlockedThread& blocked, RowBuilder& rows) const;
   Suspect waiting(Group group) const;
   std::string why_waiting(const ReportTask& task) const;
+  std::string not_served(const Group& group) const;
 
   const Report& report_;
   std::vector<BlockedThread> blocked_;

@@ -85,6 +85,17 @@ class SegmentImage {
   std::vector<uint64_t> words_;  // keeps items aligned as a mapped file does
 };
 
+// Of which nothing is told but who it is.
+inline segment::Watcher watcher_record(uint64_t task, uint64_t callback, int32_t descriptor,
+                                       uint16_t library) {
+  segment::Watcher watcher{};
+  watcher.task = task;
+  watcher.callback = callback;
+  watcher.descriptor = descriptor;
+  watcher.library = library;
+  return watcher;
+}
+
 // One item of each kind.
 inline SegmentImage small_image() {
   using namespace segment;
@@ -105,7 +116,7 @@ inline SegmentImage small_image() {
   image.add(kLabels, segment::Label{image.add_string("loop"), 0, 0});
   image.add(kLabels, segment::Label{image.add_string("queue"), 5, 0});
   image.add(kNativeTasks, segment::NativeTask{9, 7, 0x2500, 0, 4, "desk"});
-  image.add(kWatchers, segment::Watcher{10, 0x2600, 5, 0, 0, 0});
+  image.add(kWatchers, watcher_record(10, 0x2600, 5, 0));
   return image;
 }
 

@@ -68,10 +68,10 @@ TEST(SnapshotTasks, WatchersOfPollLoops) {
   image.add(kTasks, watcher_task(6, TaskState::kRunning));
   image.add(kWatchers, segment::Watcher{});  // free
   const auto name = static_cast<uint16_t>(library);
-  image.add(kWatchers, segment::Watcher{3, 0x2600, 7, name, 0, 0});
-  image.add(kWatchers, segment::Watcher{4, 0x2600, -1, segment::kNoLabel, 0, 0});
-  image.add(kWatchers, segment::Watcher{5, 0x2600, 7, name, 0, 0});  // not armed
-  image.add(kWatchers, segment::Watcher{6, 0, -1, name, 0, 0});      // a loop
+  image.add(kWatchers, watcher_record(3, 0x2600, 7, name));
+  image.add(kWatchers, watcher_record(4, 0x2600, -1, segment::kNoLabel));
+  image.add(kWatchers, watcher_record(5, 0x2600, 7, name));  // not armed
+  image.add(kWatchers, watcher_record(6, 0, -1, name));      // a loop
   image.add(kLeaves, segment::Leaf{4 | kLeafLive, 0, 3, kNoStack, 0, 1, 1, 0});
   image.add(kLeaves, segment::Leaf{4 | kLeafLive, 0, 4, kNoStack, 0, 1, 1, 0});
   const Snapshot snapshot = read(image);
@@ -86,6 +86,59 @@ TEST(SnapshotTasks, WatchersOfPollLoops) {
   EXPECT_EQ(snapshot.tasks[1].watcher->library, "");
   EXPECT_EQ(snapshot.tasks[2].id, 6u);
   EXPECT_FALSE(snapshot.tasks[2].watcher->callback);
+}
+
+segment::Watcher armed(uint64_t task, uint32_t arming, uint64_t cause, uint32_t cause_arming) {
+  segment::Watcher watcher = watcher_record(task, 0x1000 + task * 16, -1, segment::kNoLabel);
+  watcher.arming = arming;
+  watcher.cause = cause;
+  watcher.cause_callback = cause != 0 ? 0x1000 + cause * 16 : 0;
+  watcher.cause_arming = cause_arming;
+  watcher.cause_stack = segment::kNoStack;
+  return watcher;
+}
+
+// Of the one task with a leaf.
+const asynctrace::Watcher causes_of(const std::vector<segment::Watcher>& watchers, bool asked = true) {
+  SegmentImage image;
+  segment::Task task = waiting_task(3);
+  task.kind_and_flags = static_cast<uint8_t>(TaskKind::kWatcher) << 4;
+  image.add(kTasks, task);
+  image.add(kLeaves, leaf_of(3));
+  for (const segment::Watcher& watcher : watchers) image.add(kWatchers, watcher);
+  const Snapshot snapshot = read(image, {.state = ProcessState::kUnknown, .causes = asked});
+  return *snapshot.tasks.at(0).watcher;
+}
+
+std::vector<std::pair<uint64_t, CauseState>> links(const asynctrace::Watcher& watcher) {
+  std::vector<std::pair<uint64_t, CauseState>> links;
+  for (const Cause& cause : watcher.causes) links.emplace_back(cause.task, cause.state);
+  return links;
+}
+
+TEST(SnapshotTasks, WhatArmedAWatcher) {
+  using std::pair;
+  const auto told = [](const std::vector<segment::Watcher>& watchers) { return links(causes_of(watchers)); };
+  EXPECT_THAT(told({armed(3, 2, 4, 6), armed(4, 6, 5, 2), armed(5, 2, 0, 0)}),
+              ElementsAre(pair(4, CauseState::kKnown), pair(5, CauseState::kKnown)));
+  EXPECT_THAT(told({armed(3, 2, 4, 6), armed(4, 8, 5, 2), armed(5, 2, 0, 0)}),
+              ElementsAre(pair(4, CauseState::kArmedAgain)));
+  EXPECT_THAT(told({armed(3, 2, 4, 6), armed(5, 2, 0, 0)}), ElementsAre(pair(4, CauseState::kGone)));
+  EXPECT_THAT(told({armed(3, 2, 4, 0), armed(4, 6, 5, 2)}), ElementsAre(pair(4, CauseState::kUnknown)));
+  EXPECT_THAT(told({armed(3, 0, 4, 6), armed(4, 6, 5, 2)}), ElementsAre());
+  EXPECT_THAT(told({armed(3, 2, 0, 0)}), ElementsAre());
+  segment::Watcher by_task = armed(3, 2, 9, 0);
+  by_task.cause_callback = 0;
+  EXPECT_THAT(told({by_task}), ElementsAre(pair(9, CauseState::kKnown)));
+  EXPECT_TRUE(causes_of({armed(3, 2, 4, 6), armed(4, 6, 0, 0)}, false).causes.empty());
+  // Half written.
+  EXPECT_THAT(told({armed(3, 3, 4, 6), armed(4, 6, 5, 2)}), ElementsAre());
+}
+
+TEST(SnapshotTasks, CausesInACircle) {
+  const asynctrace::Watcher watcher = causes_of({armed(3, 2, 4, 6), armed(4, 6, 3, 2)});
+  EXPECT_EQ(watcher.causes.size(), kMaxCauses);
+  EXPECT_TRUE(watcher.more_causes);
 }
 
 TEST(SnapshotTasks, WhatTheNativeApiTells) {

@@ -5,7 +5,9 @@
 
 #include "cli/render/folded.hpp"
 #include "cli/render/text.hpp"
+#include "cli/tree/findings.hpp"
 #include "cli/tree/report.hpp"
+#include "common/include/asynctrace/abi.h"
 #include "test/unit/hand_built.hpp"
 
 namespace asynctrace::testing {
@@ -95,6 +97,72 @@ TEST(Suspects, HoldersOfLocksCloseACircleToo) {
   EXPECT_THAT(drawn(report.suspects[0]),
               ElementsAre("task 7", "╼ async fn app::pay", "  └╼ Mutex lock, held by task 8", "task 8",
                           "╼ async fn app::pay", "  └╼ Mutex lock, held by task 7"));
+}
+
+// A task of a poll loop that waits for a descriptor and calls a function of that name.
+Task& watcher(Programs& program, uint64_t id, int descriptor, const std::string& function) {
+  const uint32_t armed = program.stack({frame("main", "/b/src/main.c", 9, 5)});
+  Watcher facts;
+  facts.library = "libevent";
+  facts.callback = program.stack_of({program.symbols.add({frame(function, "/b/src/main.c", 20)}) + 1});
+  facts.descriptor = descriptor;
+  Leaf waits = leaf(armed, 3 * kSec);
+  program.snapshot.labels = {{"read", ASYNCTRACE_IO}};
+  waits.label = 0;
+  Task& task = program.task(id, {waits});
+  task.runtime = RuntimeId::kLoop;
+  task.kind = TaskKind::kWatcher;
+  task.watcher = std::make_unique<const Watcher>(std::move(facts));
+  return task;
+}
+
+TEST(Suspects, DescriptorsThatAreReadyAndNotServed) {
+  Programs program;
+  watcher(program, 3, 7, "on_read");
+  watcher(program, 4, 8, "on_other");
+  program.snapshot.descriptors = {{7, "pipe, read end"}};
+  program.snapshot.unserved = {{3, 1'020 * kMs, 41, "poll(2)", 42, LoopState::kInCallback, 0, 4}};
+  const auto evidence = [&] { return program.report().suspects.at(0).evidence; };
+  EXPECT_EQ(evidence(),
+            "fd 7 (pipe, read end) has been ready for 1.0s and on_read was not called; seen by poll(2) at 41 "
+            "looks, while thread 42 is in one call of on_other");
+  program.snapshot.unserved[0].callback = 99;
+  EXPECT_THAT(evidence(), ::testing::EndsWith("thread 42 is in one call of task 99"));
+  program.snapshot.unserved[0].loop = LoopState::kSleeps;
+  EXPECT_THAT(evidence(), ::testing::EndsWith("the loop of thread 42 sleeps"));
+  program.snapshot.unserved[0].loop = LoopState::kTurns;
+  program.snapshot.unserved[0].turns = 900;
+  EXPECT_THAT(evidence(), ::testing::EndsWith("the loop of thread 42 turned 900 times"));
+
+  const Report report = program.report();
+  ASSERT_EQ(report.suspects.size(), 1u);
+  EXPECT_EQ(report.suspects[0].kind, "ready_not_served");
+  EXPECT_EQ(report.suspects[0].group.tasks, (Ids{3}));
+  EXPECT_THAT(drawn(report.suspects[0]), ElementsAre("╼ main", "  └╼ read, calls on_read"));
+  EXPECT_THAT(report.suspects[0].group.rows[1].resources, ElementsAre("fd 7: pipe, read end"));
+  EXPECT_EQ(find_findings(report).at(0).kind, "ready_not_served");
+}
+
+TEST(Suspects, ManyDescriptorsOfOneKindAreOneSuspect) {
+  Programs program;
+  const uint64_t function = program.symbols.add({frame("on_read", "/b/src/main.c", 20)}) + 1;
+  const uint32_t armed = program.stack({frame("main", "/b/src/main.c", 9, 5)});
+  const uint32_t callback = program.stack_of({function});
+  program.snapshot.labels = {{"read", ASYNCTRACE_IO}};
+  for (uint64_t id = 3; id < 8; ++id) {
+    Leaf waits = leaf(armed, kSec);
+    waits.label = 0;
+    Task& task = program.task(id, {waits});
+    task.kind = TaskKind::kWatcher;
+    task.watcher = std::make_unique<const Watcher>(Watcher{"libevent", callback, static_cast<int>(id)});
+    program.snapshot.unserved.push_back({id, kSec, 41, "poll(2)", 42, LoopState::kSleeps, 0, 0});
+  }
+  const Report report = program.report();
+  ASSERT_EQ(report.suspects.size(), 1u);
+  EXPECT_EQ(report.suspects[0].evidence,
+            "fd 3 has been ready for 1.0s and on_read was not called, like 4 others; seen by poll(2) at 41 "
+            "looks, while the loop of thread 42 sleeps");
+  EXPECT_GT(report.suspects[0].group.rows.back().resources.size(), kNamedResources);
 }
 
 TEST(Suspects, ATimerBesideTheJoinIsAnotherWayOn) {

@@ -1,0 +1,188 @@
+"""What the watchers of a poll loop wait for, which of it is ready and not served, and what armed it."""
+
+import ctypes
+import json
+import re
+import struct
+import subprocess
+import threading
+from collections import Counter
+
+import pytest
+from conftest import BUILD, CLI, PATIENCE, asynctrace, differences, traced
+from test_loops import ask, memcached, parked, session
+from test_schema import check
+
+TARGET = BUILD / "test" / "targets" / "loops" / "descriptors"
+
+
+def started(tmp_path, what, **how):
+    files = tmp_path / "files"
+    files.mkdir()
+    return traced(TARGET, what, files, segment_dir=tmp_path, **how)
+
+
+def leaves(dump):
+    return [leaf for task in dump["tasks"] for leaf in task["leaves"]]
+
+
+def without_seconds(resource):
+    return re.sub(r"in 59m\d\ds", "in 59m59s", resource)
+
+
+def test_what_descriptors_are(tmp_path):
+    with started(tmp_path, "kinds") as target:
+        dump = parked(target)
+        text = asynctrace("dump", target.pid, env=target.env).stdout
+        jsonl = asynctrace("dump", "--format", "jsonl", target.pid, env=target.env).stdout
+        segment = target.kill()
+        dead = json.loads(asynctrace("dump", "--format", "json", segment).stdout)
+        dead_text = asynctrace("dump", segment).stdout
+    check(dump)
+    assert dump["suspects"] == [] and dump["diagnostics"] == []
+    found = Counter(f"{leaf['descriptor']} {without_seconds(leaf['resource'])}" for leaf in leaves(dump)
+                    if leaf["class"] == "io" and leaf["descriptor"] != 0)
+    truth = Counter(target.words("RESOURCE"))
+    assert differences(truth, found) == [] and len(truth) == 15
+    assert [leaf["resource"] for leaf in leaves(dump) if leaf["class"] == "signal"] == ["SIGUSR1"]
+    for resource in truth:
+        shown = "fd " + resource.replace(" ", ": ", 1)
+        assert f"read, calls on_any  {shown}\n" in without_seconds(text)
+        assert f'"resource":"{resource.partition(" ")[2]}"' in without_seconds(jsonl)
+    assert "signal, calls on_any  SIGUSR1\n" in text
+
+    check(dead)
+    assert {leaf["resource"] for leaf in leaves(dead)} == {None, "SIGUSR1"}
+    assert Counter(leaf["descriptor"] for leaf in leaves(dead)) == Counter(leaf["descriptor"] for leaf in leaves(dump))
+    assert [(known["code"], known["message"]) for known in dead["diagnostics"]] == [
+        ("descriptors_unknown", "what the descriptors are is not known: the process is gone")]
+    assert "read, calls on_any  fd 6; fd " in dead_text or "read, calls on_any  fd 6\n" in dead_text
+
+
+def unserved(target, command=CLI, **how):
+    found = subprocess.run([command, "dump", "--format", "json", str(target.pid)], env=target.env, capture_output=True,
+                           text=True, timeout=PATIENCE, check=True, **how)
+    dump = json.loads(found.stdout)
+    check(dump)
+    return dump, [suspect for suspect in dump["suspects"] if suspect["kind"] == "ready_not_served"]
+
+
+@pytest.mark.parametrize("what, function, loop", [
+    ("blocked", "on_late", "thread {} is in one call of on_block"),
+    ("edge", "on_edge", "the loop of thread {} sleeps"),
+    ("timer", "on_tick", "the loop of thread {} turned N times"),
+])
+def test_ready_and_not_served(tmp_path, what, function, loop):
+    with started(tmp_path, what) as target:
+        parked(target) if what == "edge" else None
+        dump, (suspect,) = unserved(target)
+        text = asynctrace("dump", target.pid, env=target.env).stdout
+    (truth,) = target.words("UNSERVED")
+    descriptor, _, resource = truth.partition(" ")
+    (task,) = [task for task in dump["tasks"] if suspect["tasks"] == [task["id"]]]
+    assert task["type"] == function and task["leaves"][0]["descriptor"] == int(descriptor)
+    evidence = re.sub(r"ready for \S+", "ready for TIME", suspect["evidence"])
+    evidence = re.sub(r"at \d+ looks", "at N looks", re.sub(r"turned \d+ times", "turned N times", evidence))
+    assert evidence == (f"fd {descriptor} ({resource}) has been ready for TIME and {function} was not called; "
+                        f"seen by poll(2) at N looks, while {loop.format(target.pid)}")
+    assert f"fd {descriptor} ({resource}) has been ready for " in text.partition("SUSPECTS")[2]
+
+
+def refuse_copies():
+    """In a child process: pidfd_getfd is not permitted, as it is where only a parent may trace."""
+    load_number, if_equal, return_value = 0x20, 0x15, 0x06
+    program = b"".join(struct.pack("HBBI", *line) for line in [
+        (load_number, 0, 0, 0), (if_equal, 0, 1, 438), (return_value, 0, 0, 0x00050000 | 1),
+        (return_value, 0, 0, 0x7FFF0000)])
+    text = ctypes.create_string_buffer(program)
+    filter_program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 4, ctypes.addressof(text)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privileges, set_seccomp, by_filter = 38, 22, 2
+    assert libc.prctl(no_new_privileges, 1, 0, 0, 0) == 0
+    assert libc.prctl(set_seccomp, by_filter, filter_program) == 0
+
+
+@pytest.mark.parametrize("what, seen", [("timer", ["the ticks in its fdinfo"]), ("edge", [])])
+def test_without_the_permission_to_copy_descriptors(tmp_path, what, seen):
+    """What /proc tells is enough for a timer, and says nothing about a pipe."""
+    with started(tmp_path, what) as target:
+        _, suspects = unserved(target, preexec_fn=refuse_copies)
+    assert [re.search("seen by (.*) at", suspect["evidence"])[1] for suspect in suspects] == seen
+
+
+def test_busy_loops_are_no_suspects(tmp_path, quick):
+    """Connections that were idle for long become ready, and are served, while one looks."""
+    done = threading.Event()
+    with memcached(tmp_path, True) as (port, dump):
+        clients, _ = session(port)
+
+        def keep_busy(client):
+            while not done.is_set():
+                ask(client, b"get key0 key1 key2 none\r\n", b"END\r\n")
+                done.wait(0.001)
+
+        threads = [threading.Thread(target=keep_busy, args=[client]) for client in clients]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(10 if quick else 60):
+                assert dump()["suspects"] == []
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+
+
+# Causes
+
+def links_of(dump, callback):
+    """Of the one watcher that calls it; each as the target's lines have it."""
+    (task,) = [task for task in dump["tasks"] if task["type"] == callback]
+    links = []
+    for link in task["causes"]["links"]:
+        place = [dump["frames"][i] for i in dump["stacks"][link["stack"]] if dump["frames"][i]["class"] == "user"][-1]
+        links.append(f"{link['function']} {place['file'].rsplit('/', 1)[-1]}:{place['line']}")
+    return links, task["causes"]
+
+
+def causes(tmp_path, what, callback):
+    """The target's lines, the chain of the watcher that calls `callback`, and the text."""
+    with started(tmp_path, what) as target:
+        dump = json.loads(asynctrace("dump", "--causes", "--format", "json", target.pid, env=target.env).stdout)
+        jsonl = asynctrace("dump", "--causes", "--format", "jsonl", target.pid, env=target.env).stdout
+        text = asynctrace("dump", "--causes", target.pid, env=target.env).stdout
+        plain = asynctrace("dump", target.pid, env=target.env).stdout
+        segment = target.kill()
+        dead = json.loads(asynctrace("export", "--causes", "--format", "json", segment).stdout)
+    check(dump)
+    written = {json.loads(line)["index"] for line in jsonl.splitlines() if line.startswith('{"index"') and '"stack"' in line}
+    assert "caused by" not in plain
+    links, chain = links_of(dump, callback)
+    assert {link["stack"] for link in chain["links"]} <= written
+    assert links_of(dead, callback)[0] == links
+    return target, links, chain, text
+
+
+def test_a_chain_of_causes(tmp_path):
+    target, links, chain, text = causes(tmp_path, "chain", "step_12")
+    truth = target.words("CAUSE")
+    assert len(truth) == 11
+    assert links == truth[::-1][:8]
+    assert chain["more"] and {link["state"] for link in chain["links"]} == {"known"}
+    shown = [line.strip() for line in text.splitlines() if "caused by" in line or line.strip() == "..."]
+    assert [re.sub(r"caused by (\w+), armed in \w+ at .*/(descriptors.cpp:\d+):\d+", r"\1 \2", line)
+            for line in shown] == [*links, "..."]
+
+
+def test_a_cause_that_is_gone(tmp_path):
+    target, links, chain, text = causes(tmp_path, "gone", "on_any")
+    assert links == target.words("CAUSE")
+    assert [link["state"] for link in chain["links"]] == ["gone"] and not chain["more"]
+    assert "     caused by gone_2 (gone), armed in gone_1 at " in text
+
+
+def test_a_cause_that_was_armed_again(tmp_path):
+    target, links, chain, text = causes(tmp_path, "again", "on_any")
+    assert links == target.words("CAUSE")[:1]
+    assert [link["state"] for link in chain["links"]] == ["armed_again"]
+    assert "     caused by on_again (armed again since), armed in on_again at " in text
