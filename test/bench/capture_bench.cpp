@@ -16,6 +16,7 @@
 
 #include "agent/capture/capture.hpp"
 #include "agent/capture/unwinder.hpp"
+#include "agent/interpose.hpp"
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
 #include "agent/modules.hpp"
@@ -46,11 +47,12 @@ bool start_agent(const char* directory) {
   return current_thread() != nullptr;
 }
 
-// Loaded and not linked, because libunwind exports a backtrace() that would replace glibc's.
+// Loaded and not linked, because libunwind exports a backtrace() that would replace glibc's. By a dlsym()
+// that is not the agent's, which would bring the whole of it along.
 bool start_unw_backtrace(const char*) {
   void* library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return false;
-  g_unw_backtrace = reinterpret_cast<decltype(g_unw_backtrace)>(dlsym(library, "unw_backtrace"));
+  g_unw_backtrace = reinterpret_cast<decltype(g_unw_backtrace)>(real_dlsym()(library, "unw_backtrace"));
   return g_unw_backtrace != nullptr;
 }
 
