@@ -32,32 +32,28 @@ void unpublish(uint32_t number) {
   std::atomic_ref<uint64_t>(item.task).store(0, std::memory_order_release);
 }
 
-// The task in whose poll this thread is; null: none, or a loop between two callbacks.
-const Frame* cause(const HookGuard& guard) {
-  const Frame* frame = guard.context().frame;
-  if (frame == nullptr || frame->task == kNone) return nullptr;
-  const bool is_loop = frame->callback == 0 && task_entry(frame->task).kind == segment::TaskKind::kWatcher;
-  return is_loop ? nullptr : frame;
-}
+// Of a loop between two callbacks, which is no cause; no arming has this number.
+constexpr uint32_t kLoopArming = 1;
 
-// The other half is SegmentReader::watcher(). Where two threads arm one watcher at once, one is told of.
+// The other half is SegmentReader::watcher(). Without a lock, which costs more than all the rest: two threads
+// that arm one watcher within some nanoseconds may leave a cause of whose parts each has told some.
 void publish_cause(const HookGuard& guard, uint32_t number) {
   std::atomic<uint32_t>& arming = g_entries[number].arming;
-  uint32_t before = arming.load(std::memory_order_relaxed);
-  const bool is_ours =
-      (before & 1) == 0 && arming.compare_exchange_strong(before, before + 1, std::memory_order_acquire);
-  if (!is_ours) return;
+  const uint32_t before = arming.load(std::memory_order_relaxed);
+  if ((before & 1) != 0) return;  // another one is at it
+  arming.store(before + 1, std::memory_order_relaxed);
   segment::Watcher& item = g_segment.items<segment::Watcher>(segment::kWatchers)[number];
   const std::atomic_ref<uint32_t> published(item.arming);
   published.store(before + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  const Frame* frame = cause(guard);
-  item.cause = frame != nullptr ? frame->task_id : 0;
-  item.cause_callback = frame != nullptr ? frame->callback : 0;
-  item.cause_stack = frame != nullptr ? frame->armed_at : segment::kNoStack;
-  item.cause_arming = frame != nullptr ? frame->arming : 0;
+  const Frame* frame = guard.context().frame;
+  const bool is_caused = frame != nullptr && frame->arming != kLoopArming;
+  item.cause = is_caused ? frame->task_id : 0;
+  item.cause_callback = is_caused ? frame->callback : 0;
+  item.cause_stack = is_caused ? frame->armed_at : segment::kNoStack;
+  item.cause_arming = is_caused ? frame->arming : 0;
   published.store(before + 2, std::memory_order_release);
-  arming.store(before + 2, std::memory_order_release);
+  arming.store(before + 2, std::memory_order_relaxed);
 }
 
 bool is_same(const WatcherFacts& a, const WatcherFacts& b) {
@@ -240,6 +236,7 @@ bool is_over(const WatcherEntry& entry) {
 void note_dispatch(Frame& frame, const WatcherEntry& entry) {
   frame.callback = reinterpret_cast<uint64_t>(entry.facts.callback);
   const uint32_t leaf = entry.leaf.load(std::memory_order_relaxed);
+  if (frame.callback == 0) frame.arming = kLoopArming;
   if (leaf == kNone) return;
   frame.arming = entry.arming.load(std::memory_order_relaxed) & ~1u;
   frame.armed_at = leaf_entry(leaf).stack;

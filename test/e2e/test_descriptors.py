@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 from conftest import BUILD, CLI, PATIENCE, asynctrace, differences, traced
-from test_loops import ask, memcached, parked, session
+from test_loops import LIBRARIES, ask, memcached, parked, session, target_of
 from test_schema import check
 
 TARGET = BUILD / "test" / "targets" / "loops" / "descriptors"
@@ -57,6 +57,16 @@ def test_what_descriptors_are(tmp_path):
     assert [(known["code"], known["message"]) for known in dead["diagnostics"]] == [
         ("descriptors_unknown", "what the descriptors are is not known: the process is gone")]
     assert "read, calls on_any  fd 6; fd " in dead_text or "read, calls on_any  fd 6\n" in dead_text
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_descriptors_of_each_library(tmp_path, library):
+    with traced(target_of(library), segment_dir=tmp_path) as target:
+        dump = parked(target)
+    found = [leaf for leaf in leaves(dump) if leaf["descriptor"] is not None]
+    assert all(leaf["resource"] for leaf in found)
+    assert library == "libuv" or "pipe, read end" in {leaf["resource"] for leaf in found}
+    assert dump["suspects"] == []
 
 
 def unserved(target, command=CLI, **how):
