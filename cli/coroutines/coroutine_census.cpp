@@ -50,7 +50,10 @@ class CoroutineCensus {
     if (scope.functions == 0) return scope;
     std::vector<CoroutineFrame> found = scan_for_frames(image_, facts_.functions());
     check_memory(image_, found);
-    for (const CoroutineFrame& frame : found) frames_.push_back(places_.place(pages_, frame));
+    for (const CoroutineFrame& frame : found) {
+      const PlacedFrame placed = places_.place(pages_, frame);
+      if (places_.makes_sense(placed)) frames_.push_back(placed);
+    }
     if (!frames_.empty())
       for (const NativeThread& thread : threads.threads()) mark_running(thread, threads);
     links_ = link_frames(pages_, frames_, facts_);

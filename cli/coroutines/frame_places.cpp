@@ -51,6 +51,14 @@ PlacedFrame FramePlaces::place(const Memory& memory, const CoroutineFrame& frame
   return placed;
 }
 
+bool FramePlaces::makes_sense(const PlacedFrame& placed) {
+  const FrameCode& code = facts_.code(placed.frame.function);
+  const bool is_gcc = facts_.functions()[placed.frame.function].compiler == CoroutineCompiler::kGcc;
+  if (is_gcc && placed.number && *placed.number % 2 != 0) return false;  // it is being destroyed, or was
+  return placed.frame.verified || !placed.number || *placed.number == 0 || code.stores.empty() ||
+         code.stores.contains(*placed.number);
+}
+
 bool FramePlaces::yields(const PlacedFrame& placed) {
   return facts_.type(placed.frame.function).yields && awaited(placed).ends_with("suspend_always");
 }

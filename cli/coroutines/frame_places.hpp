@@ -21,6 +21,8 @@ class FramePlaces {
   // What its frame says; whether it runs meanwhile is not known here.
   PlacedFrame place(const Memory& memory, const CoroutineFrame& frame);
 
+  // Whether its number is that of a suspension, as far as its code tells.
+  bool makes_sense(const PlacedFrame& placed);
   // With the line of its suspension, where that is known.
   const Frame& frame(const PlacedFrame& placed) { return find(placed).frame; }
   // The type of what it awaits there; "" unknown.

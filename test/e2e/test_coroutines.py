@@ -102,3 +102,30 @@ def test_the_text(tmp_path):
         "     └╼ Event::Awaiter",
     ]
     assert "  └╼ not started" in lines and "  └╼ ended, not destroyed" in lines
+
+
+def test_what_was_freed_is_not_found(tmp_path, quick):
+    """Sessions that came and went, and chains destroyed while suspended, in the heaps of two threads."""
+    counts = (2000, 400) if quick else (20000, 4000)
+    program = BUILD / "test" / "targets" / "coroutines" / "churn"
+    with traced(program, *counts, segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+    expected = truth(target)
+    assert len(expected) > 1000
+    assert found(dump) == expected
+    assert all(one["verified"] and one["sure"] for task in dump["tasks"] for one in task["coroutines"])
+
+
+def test_another_allocator(tmp_path, quick):
+    """Nothing tells what it has freed: all frames are there, and each says that it may be an old one."""
+    if quick:
+        pytest.skip("--quick leaves out variants")
+    program = BUILD / "test" / "targets" / "coroutines" / "churn_own_allocator"
+    with traced(program, 50, 20, segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+        text = asynctrace("dump", target.pid).stdout
+    coroutines = {one["address"]: one for task in dump["tasks"] for one in task["coroutines"]}
+    expected = truth(target)
+    assert expected.keys() < coroutines.keys()
+    assert not any(one["verified"] for one in coroutines.values())
+    assert "[unverified: may have been freed]" in text

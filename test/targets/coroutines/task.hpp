@@ -70,7 +70,10 @@ struct Task {
     bool await_ready() { return false; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) {
       suspended(awaiting, here);
-      truth[handle.address()].awaited_by = awaiting.address();
+      {
+        const std::lock_guard lock(truth_lock);
+        truth[handle.address()].awaited_by = awaiting.address();
+      }
       handle.promise().continuation = awaiting;
       return handle;
     }
