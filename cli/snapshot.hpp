@@ -133,7 +133,7 @@ enum class CoroutineLink : uint8_t {
   kNone,         // nobody that was found
   kAsio,         // the layout of the promises of Asio and Boost.Asio
   kPromiseType,  // debug info: a member of its promise refers to the awaiting one
-  kCallGraph,    // the awaiting one's code calls it, and its promise refers to that one
+  kCallGraph,    // its promise refers to one whose code calls it, or whose frame holds its own
 };
 
 struct Coroutine {

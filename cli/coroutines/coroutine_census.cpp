@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -19,19 +21,31 @@ constexpr uint64_t kMaxStack = 8 << 20, kMaxFrame = 1 << 10;
 constexpr size_t kPreserved[] = {3, 6, 12, 13, 14, 15};  // registers that calls preserve, by DWARF's numbers
 
 // Drops what freed memory holds. A frame that has ended and is nowhere that can be checked is dropped too:
-// its one word proves too little.
+// its one word proves too little. So is one that was made to lie in another one where there is no other one.
 void check_memory(const ProcessImage& image, std::vector<CoroutineFrame>& frames) {
   std::vector<uint64_t> addresses;
   for (const CoroutineFrame& frame : frames) addresses.push_back(frame.address);
   const std::vector<Block> blocks = find_blocks(image, addresses);
+  std::unordered_set<uint64_t> begun;  // blocks that are frames
+  // All frames of a coroutine come from one allocator. Where most have blocks of their own, what lies inside
+  // of another block is what that one found there; where few have, the program has an allocator of its own.
+  std::unordered_map<uint32_t, std::pair<size_t, size_t>> counts;  // by function: own blocks, inside of one
   for (size_t i = 0; i < frames.size(); ++i) {
     frames[i].verified = blocks[i].state == BlockState::kInUse;
+    frames[i].block = blocks[i].start;
     frames[i].size = blocks[i].size;
+    if (frames[i].verified) begun.insert(frames[i].address);
+    auto& [own, inside] = counts[frames[i].function];
+    own += frames[i].verified;
+    inside += blocks[i].state == BlockState::kInside && !frames[i].is_inner;
   }
   size_t i = 0;
   std::erase_if(frames, [&](const CoroutineFrame& frame) {
-    const bool is_free = blocks[i++].state == BlockState::kFree;
-    return is_free || (frame.has_ended && !frame.verified);
+    const BlockState state = blocks[i++].state;
+    const auto& [own, inside] = counts[frame.function];
+    const bool is_lost =
+        state == BlockState::kInside && (frame.is_inner ? !begun.contains(frame.block) : own > inside);
+    return state == BlockState::kFree || is_lost || (frame.has_ended && !frame.verified);
   });
 }
 
@@ -57,6 +71,7 @@ class CoroutineCensus {
     if (!frames_.empty())
       for (const NativeThread& thread : threads.threads()) mark_running(thread, threads);
     links_ = link_frames(pages_, frames_, facts_);
+    verify_inner_frames();
     awaited_by_.resize(frames_.size());
     for (uint32_t i = 0; i < frames_.size(); ++i)
       if (links_[i].kind != CoroutineLink::kNone) awaited_by_[links_[i].awaiting].push_back(i);
@@ -67,6 +82,16 @@ class CoroutineCensus {
   }
 
  private:
+  // Those that the one awaits whose frame they lie in. The outer ones come first.
+  void verify_inner_frames() {
+    for (size_t i = 0; i < frames_.size(); ++i) {
+      CoroutineFrame& frame = frames_[i].frame;
+      if (!frame.is_inner || frame.block == 0 || links_[i].kind == CoroutineLink::kNone) continue;
+      const CoroutineFrame& awaiting = frames_[links_[i].awaiting].frame;
+      frame.verified = awaiting.verified && awaiting.block == frame.block && awaiting.address < frame.address;
+    }
+  }
+
   // The code says which coroutine a thread executes, its registers and its stack which frame of that.
   void mark_running(const NativeThread& thread, const ThreadReader& threads) {
     std::map<uint32_t, std::vector<uint64_t>> executed;  // function -> registers

@@ -81,7 +81,7 @@ class Finder {
   std::vector<CoroutineFunction> take(uint32_t module) {
     std::map<uint64_t, CoroutineFunction> by_resume;
     for (auto& [key, named] : named_) {
-      if (named.resumes.empty() || named.destroys.empty()) continue;
+      if (named.resumes.empty() || (named.destroys.empty() && named.cleanups.empty())) continue;
       const AddressRange& ramp = ramps_.find(named.name)->second;
       for (const AddressRange& resume : named.resumes) {
         CoroutineFunction& function = by_resume[resume.start];

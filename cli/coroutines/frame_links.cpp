@@ -60,7 +60,7 @@ class Linker {
     if (candidates.empty()) return {};
     const auto is_borne_out = [&](const Candidate& one) {
       return facts_.calls(frames_[one.awaiting].frame.function, own.function) ||
-             refers_to(one.awaiting, frame);
+             holds(frames_[one.awaiting].frame, own) || refers_to(one.awaiting, frame);
     };
     const auto best = std::ranges::find_if(candidates, is_borne_out);
     const auto kind = type.known ? CoroutineLink::kPromiseType : CoroutineLink::kCallGraph;
@@ -107,8 +107,11 @@ class Linker {
       std::optional<uint32_t> target = frame_at(*word);
       if (!target) target = promise_at(*word);
       // Without a type a word says nothing by itself.
-      if (target && facts_.calls(frames_[*target].frame.function, frames_[frame].frame.function))
-        add(target, offset, frame, found);
+      const auto calls = [&](const CoroutineFrame& caller) {
+        return facts_.calls(caller.function, frames_[frame].frame.function) ||
+               holds(caller, frames_[frame].frame);
+      };
+      if (target && calls(frames_[*target].frame)) add(target, offset, frame, found);
     }
     return found;
   }
@@ -138,13 +141,20 @@ class Linker {
     const CoroutineFrame& frame = frames_[from].frame;
     const uint64_t handle = frames_[to].frame.address;
     const uint64_t promise = handle + facts_.promise_offset(frames_[to].frame.function);
-    const uint64_t size = frame.size != 0 ? std::min(frame.size, kMaxFrame) : kUnknownFrame;
+    const uint64_t end = frame.block + frame.size - frame.address;
+    const uint64_t size = frame.size != 0 ? std::min(end, kMaxFrame) : kUnknownFrame;
     for (uint64_t at = 2 * kWord; at + kWord <= size; at += kWord) {
       const auto word = memory_.number(frame.address + at);
       if (!word) break;
       if (*word == handle || *word == promise) return true;
     }
     return false;
+  }
+
+  // Whether the one lies in the other's frame, or in that of one that lies there.
+  static bool holds(const CoroutineFrame& outer, const CoroutineFrame& inner) {
+    if (!inner.is_inner || outer.address >= inner.address) return false;
+    return inner.block != 0 ? outer.block == inner.block : inner.address - outer.address < kMaxFrame;
   }
 
   // The other way round: the promise refers to one that this coroutine has called itself.

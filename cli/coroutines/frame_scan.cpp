@@ -38,11 +38,9 @@ std::vector<CoroutineFrame> scan_for_frames(const ProcessImage& image,
   for (uint32_t i = 0; i < functions.size(); ++i) {
     resumes.emplace(functions[i].resume.start, i);
     values.push_back(functions[i].resume.start);
-    for (const uint64_t destroy : functions[i].destroys) {
-      destroys.emplace(destroy, i);
-      values.push_back(destroy);
-    }
+    for (const uint64_t destroy : functions[i].destroys) destroys.emplace(destroy, i);
   }
+  for (const auto& [destroy, function] : destroys) values.push_back(destroy);
   std::ranges::sort(values);
   values.erase(std::unique(values.begin(), values.end()), values.end());
 
@@ -61,8 +59,10 @@ std::vector<CoroutineFrame> scan_for_frames(const ProcessImage& image,
       if (frame.address % kAllocatedAlignment != 0 || hit.on_stack) continue;
       frame.function = destroys.at(values[hit.value]);
     }
-    if (frame.address % kFrameAlignment == 0 && is_still_there(*image.memory, frame, functions))
-      found.push_back(frame);
+    if (frame.address % kFrameAlignment != 0 || !is_still_there(*image.memory, frame, functions)) continue;
+    const auto destroy = image.memory->number(frame.address + kWord);
+    frame.is_inner = destroy && std::ranges::count(functions[frame.function].cleanups, *destroy) > 0;
+    found.push_back(frame);
   }
   std::ranges::sort(found, {}, &CoroutineFrame::address);
   return found;

@@ -16,8 +16,10 @@ struct CoroutineFrame {
   uint32_t function = 0;   // index into the functions that were looked for
   bool has_ended = false;  // suspended for the last time: its first word is null then
   bool on_stack = false;
+  bool is_inner = false;  // made to lie in the frame of its caller, a coroutine's or one on the stack
   bool verified = false;  // its memory is in use, as far as its allocator tells
-  uint64_t size = 0;      // of the memory that it has, where that is known; it may be less
+  // Of the memory that it lies in, where that is known: for all but inner ones it begins there.
+  uint64_t block = 0, size = 0;
 };
 
 // Whether there is one, and still as it was found. `functions` as in scan_for_frames().

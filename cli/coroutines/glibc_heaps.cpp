@@ -80,9 +80,10 @@ bool walk(const Memory& memory, const Heap& heap, std::span<const uint64_t> addr
     const bool in_use = header_after && (*header_after & kBeforeInUse) != 0;
     for (; next < addresses.size() && addresses[next] < after + kHeaderSize; ++next) {
       const uint64_t address = addresses[next];
-      if (!in_use) blocks[next] = {BlockState::kFree, 0};
-      else if (address == chunk + kHeaderSize) blocks[next] = {BlockState::kInUse, size - kWord};
-      else blocks[next] = {BlockState::kInside, 0};
+      const bool begins = address == chunk + kHeaderSize;
+      if (!in_use) blocks[next] = {BlockState::kFree, 0, 0};
+      else
+        blocks[next] = {begins ? BlockState::kInUse : BlockState::kInside, chunk + kHeaderSize, size - kWord};
     }
     if (!header_after) return true;
     chunk = after;
@@ -168,7 +169,7 @@ std::vector<Block> find_blocks(const ProcessImage& image, std::span<const uint64
   for (size_t i = 0; i < addresses.size(); ++i) {
     uint64_t size = 0;
     if (blocks[i].state == BlockState::kUnknown && is_mapped_block(*image.memory, addresses[i], size))
-      blocks[i] = {BlockState::kInUse, size};
+      blocks[i] = {BlockState::kInUse, addresses[i], size};
   }
   return blocks;
 }

@@ -21,7 +21,8 @@ enum class BlockState : uint8_t {
 
 struct Block {
   BlockState state = BlockState::kUnknown;
-  uint64_t size = 0;  // of kInUse, from the address on
+  // Of the block in use that the address is in.
+  uint64_t start = 0, size = 0;
 };
 
 // For each of `addresses`, which must be sorted.

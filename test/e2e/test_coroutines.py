@@ -104,16 +104,23 @@ def test_the_text(tmp_path):
     assert "  └╼ not started" in lines and "  └╼ ended, not destroyed" in lines
 
 
-def test_what_was_freed_is_not_found(tmp_path, quick):
+@pytest.mark.parametrize("build", ["churn", "churn_clang"])
+def test_what_was_freed_is_not_found(tmp_path, build, quick):
     """Sessions that came and went, and chains destroyed while suspended, in the heaps of two threads."""
     counts = (2000, 400) if quick else (20000, 4000)
-    program = BUILD / "test" / "targets" / "coroutines" / "churn"
+    program = BUILD / "test" / "targets" / "coroutines" / build
     with traced(program, *counts, segment_dir=tmp_path, by="nobody") as target:
         dump = dump_of(target.pid)
     expected = truth(target)
     assert len(expected) > 1000
-    assert found(dump) == expected
-    assert all(one["verified"] and one["sure"] for task in dump["tasks"] for one in task["coroutines"])
+    coroutines = {one["address"]: one for task in dump["tasks"] for one in task["coroutines"]}
+    verified = {address for address, one in coroutines.items() if one["verified"]}
+    assert verified == expected.keys()
+    assert {address: place for address, place in found(dump).items() if address in verified} == expected
+    assert all(coroutines[address]["sure"] for address in verified)
+    if build == "churn":
+        # clang puts frames inside of others, where old ones may stand too; they say so.
+        assert verified == coroutines.keys()
 
 
 def test_another_allocator(tmp_path, quick):
