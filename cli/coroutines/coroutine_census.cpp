@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/coroutines/asio_operations.hpp"
 #include "cli/coroutines/frame_links.hpp"
 #include "cli/coroutines/frame_places.hpp"
 #include "cli/coroutines/glibc_heaps.hpp"
@@ -167,7 +168,7 @@ class CoroutineCensus {
     if (awaited_by_[frame].empty()) {
       Leaf leaf;
       leaf.stack = stack(way);
-      leaf.label = label(frame);
+      leaf.label = label(way);
       for (const uint32_t one : way) {
         leaf.unsure_link |= !links_[one].sure;
         leaf.unverified |= !frames_[one].frame.verified;
@@ -180,12 +181,13 @@ class CoroutineCensus {
   void add_coroutine(uint32_t frame, Task& task) {
     const PlacedFrame& placed = frames_[frame];
     const FrameLink& link = links_[frame];
-    if (link.kind == CoroutineLink::kAsio) task.runtime = RuntimeId::kAsio;
     if (placed.state == CoroutineState::kRunning) task.state = TaskState::kRunning;
     Coroutine coroutine;
     coroutine.task = task.id;
     coroutine.address = placed.frame.address;
     coroutine.function = function_name(placed.frame.function);
+    if (link.kind == CoroutineLink::kAsio || is_asio(snapshot_.coroutine_functions[coroutine.function]))
+      task.runtime = RuntimeId::kAsio;
     coroutine.state = placed.state;
     coroutine.link = link.kind;
     coroutine.sure_link = link.sure;
@@ -224,10 +226,25 @@ class CoroutineCensus {
     return (awaited.empty() ? "leaf unknown" : awaited) + (placed.may_run ? ", unless it runs" : "");
   }
 
-  uint32_t label(uint32_t frame) {
-    const std::string text = leaf_text(frames_[frame]);
-    const auto [entry, is_new] = labels_.try_emplace(text, static_cast<uint32_t>(snapshot_.labels.size()));
-    if (is_new) snapshot_.labels.push_back({text, 0});
+  // The coroutines in which Asio carries out an operation say what it is.
+  Label leaf_label(const std::vector<uint32_t>& way) {
+    const PlacedFrame& innermost = frames_[way.back()];
+    if (innermost.state == CoroutineState::kSuspended) {
+      for (auto frame = way.rbegin(); frame != way.rend(); ++frame) {
+        const std::string& name =
+            snapshot_.coroutine_functions[function_name(frames_[*frame].frame.function)];
+        if (!is_asio(name)) break;
+        if (auto operation = asio_operation(name)) return *operation;
+      }
+    }
+    return {leaf_text(innermost), 0};
+  }
+
+  uint32_t label(const std::vector<uint32_t>& way) {
+    Label label = leaf_label(way);
+    const auto [entry, is_new] =
+        labels_.try_emplace(label.text, static_cast<uint32_t>(snapshot_.labels.size()));
+    if (is_new) snapshot_.labels.push_back(std::move(label));
     return entry->second;
   }
 

@@ -6,21 +6,23 @@ namespace asynctrace {
 namespace {
 
 constexpr uint64_t kGccInitial = 2;  // and 0 before it is reached
-constexpr std::string_view kAwaitSuspend = "::await_suspend(";
+constexpr std::string_view kAwaitSuspend = "::await_suspend";
 constexpr std::string_view kClangWrapper = ".__await_suspend_wrapper__";
 constexpr std::string_view kClangFinal = ".__await_suspend_wrapper__final";
 
-// "Event::Awaiter" of "Event::Awaiter::await_suspend(std::coroutine_handle<void>)".
+// "Event::Awaiter" of "Event::Awaiter::await_suspend(std::coroutine_handle<void>)". Templates come with what
+// they return.
 std::string awaiter_of(const std::string& function) {
-  size_t depth = 0;
+  size_t depth = 0, start = 0;
   for (size_t i = 0; i < function.size(); ++i) {
-    if (function[i] == '<') ++depth;
-    if (function[i] == '>' && depth > 0 && function[i - 1] != '-') --depth;
-    if (depth == 0 && function.compare(i, kAwaitSuspend.size(), kAwaitSuspend) == 0) {
-      const size_t start = function.rfind(' ', function.find('<') < i ? function.find('<') : i);
-      return function.substr(start == std::string::npos ? 0 : start + 1,
-                             i - (start == std::string::npos ? 0 : start + 1));
-    }
+    const char c = function[i];
+    if (c == '<' || c == '(') ++depth;
+    if ((c == '>' && function[i - 1] != '-') || c == ')') depth -= depth > 0;
+    if (depth > 0) continue;
+    if (c == ' ') start = i + 1;
+    const char next = i + kAwaitSuspend.size() < function.size() ? function[i + kAwaitSuspend.size()] : '\0';
+    if (function.compare(i, kAwaitSuspend.size(), kAwaitSuspend) == 0 && (next == '(' || next == '<'))
+      return function.substr(start, i - start);
   }
   return {};
 }

@@ -22,7 +22,8 @@ constexpr std::string_view kStdCrates[] = {"core",           "alloc",       "std
                                            "rustc_demangle", "panic_unwind"};
 
 // Crates that poll, wake or register; their frames say what a leaf waits for, not where in the program.
-constexpr std::string_view kRuntimeCrates[] = {"tokio",
+constexpr std::string_view kRuntimeCrates[] = {"asio",
+                                               "tokio",
                                                "tokio_util",
                                                "tokio_stream",
                                                "mio",
@@ -103,8 +104,8 @@ std::string_view name(FrameClass frame_class) {
 
 std::string_view crate_of(std::string_view function) {
   if (!function.starts_with('<')) {
-    const size_t generic = function.find('<');
-    return first_component(function.substr(0, generic));
+    // Neither type arguments nor the parameters of a C++ function.
+    return first_component(function.substr(0, std::min(function.find('<'), function.find('(', 1))));
   }
   // "<Type as Trait>::f" or "<Type>::f": the type tells, unless it is a bare parameter such as "&mut F".
   size_t depth = 0;
@@ -134,7 +135,8 @@ FrameClass classify_frame(const Frame& frame, std::string_view module_path) {
   if (starts_with_any(frame.file, kStdPathStarts) || contains_any(frame.file, kStdPathParts)) {
     return FrameClass::kStd;
   }
-  if (is_one_of(crate, kRuntimeCrates) || contains_any(frame.file, kNativeHeaders))
+  if (is_one_of(crate, kRuntimeCrates) || function.starts_with("boost::asio::") ||
+      contains_any(frame.file, kNativeHeaders))
     return FrameClass::kRuntime;
   if (contains_any(frame.file, kDependencyPaths)) return FrameClass::kLibrary;
   // Where the system's debug files are installed, its libraries have lines as well.

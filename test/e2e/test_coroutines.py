@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections import Counter
 
 import pytest
 from conftest import BUILD, asynctrace, traced
@@ -136,3 +137,37 @@ def test_another_allocator(tmp_path, quick):
     assert expected.keys() < coroutines.keys()
     assert not any(one["verified"] for one in coroutines.values())
     assert "[unverified: may have been freed]" in text
+
+
+def chains_of_asio(dump, lines=True):
+    """What each chain waits for, with the line of each of the program's own functions."""
+    chains = Counter()
+    for task in dump["tasks"]:
+        if "coroutines" not in task or not task["coroutines"]:
+            continue
+        for leaf in task["leaves"]:
+            frames = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
+            own = [frame["line"] for frame in frames if frame["class"] == "user"]
+            chains[(leaf["kind"], tuple(own) if lines else len(own))] += 1
+    return chains
+
+
+@pytest.mark.parametrize("build", ["asio", "boost_asio"])
+def test_coroutines_on_asio(tmp_path, build):
+    """Three levels, with sockets, timers and a channel; Boost's without debug info."""
+    with traced(BUILD / "test" / "targets" / "coroutines" / build, segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+        text = asynctrace("dump", target.pid).stdout
+    lines = build == "asio"
+    expected = Counter()
+    for count, leaf, *own in (chain.split(" ") for chain in target.words("CHAIN")):
+        expected[(leaf.replace("_receive", " receive"), tuple(map(int, own)) if lines else len(own))] += int(count)
+    assert chains_of_asio(dump, lines) == expected
+    coroutines = [one for task in dump["tasks"] for one in task.get("coroutines", [])]
+    assert {one["link"] for one in coroutines} == {None, "asio"}
+    assert all(one["sure"] and one["verified"] for one in coroutines)
+    assert [runtime["name"] for runtime in dump["runtimes"]] == ["asio"]
+    classes = {leaf["kind"]: leaf["class"] for task in dump["tasks"] for leaf in task["leaves"]}
+    assert classes["async_read_some"] == "io" and classes["channel receive"] == "channel"
+    inside, outside = text.split("\nINSIDE ")[1].split("\nOUTSIDE ")
+    assert "channel receive" in inside and "async_read_some" in outside and "steady_timer" in outside

@@ -1,0 +1,166 @@
+// Coroutines and callbacks on Asio, or on Boost.Asio with -DUSE_BOOST. Prints where each of them waits, as
+//   CHAIN <count> <what it waits for> <line of each function, outermost first>
+//   OPERATION <count> <what it waits for> <function of the handler>
+// and waits for the end of stdin.
+#ifdef USE_BOOST
+#include <boost/asio.hpp>
+#include <boost/asio/experimental/channel.hpp>
+namespace asio = boost::asio;
+using boost::system::error_code;
+#else
+#include <asio.hpp>
+#include <asio/experimental/channel.hpp>
+using asio::error_code;
+#endif
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+using asio::awaitable;
+using asio::use_awaitable;
+using asio::ip::tcp;
+using Channel = asio::experimental::channel<void(error_code, int)>;
+
+static constexpr int kClients = 4;
+static int accepted = 0, received = 0, begun = 0;
+
+struct Connection {
+  tcp::socket socket;
+  std::array<char, 64> buffer{};
+};
+
+static constexpr int kRead = __LINE__ + 3;
+static awaitable<size_t> read_some(Connection& connection) {
+  const size_t size =
+      co_await connection.socket.async_read_some(asio::buffer(connection.buffer), use_awaitable);
+  ++received;
+  co_return size;
+}
+static constexpr int kParse = __LINE__ + 2;
+static awaitable<size_t> parse(Connection& connection) {
+  size_t size = co_await read_some(connection);
+  while (size < 100) {
+    size += co_await read_some(connection);
+  }
+  co_return size;
+}
+static constexpr int kServe = __LINE__ + 3;
+static awaitable<void> serve(std::shared_ptr<Connection> connection) {
+  for (;;) {
+    const size_t size = co_await parse(*connection);
+    if (size == 0) co_return;
+  }
+}
+static constexpr int kAccept = __LINE__ + 3;
+static awaitable<void> listen(tcp::acceptor& acceptor) {
+  for (;;) {
+    tcp::socket socket = co_await acceptor.async_accept(use_awaitable);
+    ++accepted;
+    auto connection = std::make_shared<Connection>(Connection{std::move(socket)});
+    asio::co_spawn(acceptor.get_executor(), serve(std::move(connection)), asio::detached);
+  }
+}
+static constexpr int kSleep = __LINE__ + 4;
+static awaitable<void> sleep(std::chrono::seconds duration) {
+  asio::steady_timer timer(co_await asio::this_coro::executor, duration);
+  ++begun;
+  co_await timer.async_wait(use_awaitable);
+}
+static constexpr int kTick = __LINE__ + 3;
+static awaitable<void> tick(int count) {
+  for (int i = 0; i < count; ++i) {
+    co_await sleep(std::chrono::hours(1));
+  }
+}
+static constexpr int kTicker = __LINE__ + 2;
+static awaitable<void> ticker(int count) {
+  co_await tick(count);
+}
+static constexpr int kReceive = __LINE__ + 3;
+static awaitable<int> receive(Channel& channel) {
+  ++begun;
+  co_return co_await channel.async_receive(use_awaitable);
+}
+static constexpr int kConsume = __LINE__ + 3;
+static awaitable<void> consume(Channel& channel) {
+  int sum = 0;
+  while (sum >= 0) sum += co_await receive(channel);
+}
+
+// The same with callbacks.
+struct Session : std::enable_shared_from_this<Session> {
+  explicit Session(tcp::socket from) : socket(std::move(from)), timer(socket.get_executor()) {}
+  void start() {
+    read();
+    arm_timer();
+  }
+  void read() {
+    socket.async_read_some(asio::buffer(buffer), [self = shared_from_this()](error_code error, size_t size) {
+      if (!error) self->write(size);
+    });
+  }
+  void write(size_t size) {
+    asio::async_write(socket, asio::buffer(buffer, size),
+                      [self = shared_from_this()](error_code error, size_t) {
+                        ++received;
+                        if (!error) self->read();
+                      });
+  }
+  void arm_timer() {
+    timer.expires_after(std::chrono::hours(1));
+    timer.async_wait([self = shared_from_this()](error_code error) {
+      if (!error) self->socket.close();
+    });
+  }
+  tcp::socket socket;
+  asio::steady_timer timer;
+  std::array<char, 64> buffer{};
+};
+
+struct Server {
+  tcp::acceptor acceptor;
+  void accept() {
+    acceptor.async_accept([this](error_code error, tcp::socket socket) {
+      ++accepted;
+      if (!error) std::make_shared<Session>(std::move(socket))->start();
+      accept();
+    });
+  }
+};
+
+int main() {
+  asio::io_context context(1);
+  const tcp::endpoint any(asio::ip::make_address("127.0.0.1"), 0);
+  tcp::acceptor acceptor(context, any);
+  Channel channel(context);
+  asio::co_spawn(context, listen(acceptor), asio::detached);
+  for (int i = 0; i < 2; ++i) asio::co_spawn(context, ticker(3), asio::detached);
+  asio::co_spawn(context, consume(channel), asio::detached);
+  Server server{tcp::acceptor(context, any)};
+  server.accept();
+
+  std::vector<tcp::socket> peers;
+  for (int i = 0; i < 2 * kClients; ++i) {
+    peers.emplace_back(context);
+    peers.back().connect(i % 2 == 0 ? acceptor.local_endpoint() : server.acceptor.local_endpoint());
+    // Half of the coroutines, and as many sessions, have had something to read.
+    if (i < kClients) asio::write(peers.back(), asio::buffer("hello", 5));
+  }
+  while (accepted < 2 * kClients || received < kClients || begun < 3) context.run_one();
+  context.poll();
+
+  std::printf("CHAIN 1 async_accept %d\n", kAccept);
+  std::printf("CHAIN %d async_read_some %d %d %d\n", kClients / 2, kServe, kParse, kRead);
+  std::printf("CHAIN %d async_read_some %d %d %d\n", kClients / 2, kServe, kParse + 2, kRead);
+  std::printf("CHAIN 2 steady_timer %d %d %d\n", kTicker, kTick, kSleep);
+  std::printf("CHAIN 1 channel_receive %d %d\n", kConsume, kReceive);
+  std::printf("OPERATION 1 async_accept Server::accept()\n");
+  std::printf("OPERATION %d async_read_some Session::read()\n", kClients);
+  std::printf("OPERATION %d timer Session::arm_timer()\n", kClients);
+  std::printf("READY %d\n", getpid());
+  std::fflush(stdout);
+  char byte;
+  while (read(0, &byte, 1) > 0) {
+  }
+  std::_Exit(0);
+}
