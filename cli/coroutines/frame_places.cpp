@@ -108,6 +108,35 @@ std::optional<size_t> FramePlaces::find_await(std::span<const FrameCode::Step> s
   return std::nullopt;
 }
 
+const Frame& FramePlaces::position(uint64_t address) {
+  return symbols_.frames()[symbols_.resolve_return_address(address + 1).back()];
+}
+
+// False: no code that is the coroutine's own stores its number.
+bool FramePlaces::find_await_of_number(const FrameCode& code, const PlacedFrame& placed, Place& place) {
+  const auto stores = placed.number ? code.stores.find(*placed.number) : code.stores.end();
+  if (stores == code.stores.end()) return false;
+  std::optional<uint64_t> shown;
+  for (const auto& steps : stores->second) {
+    // What clang has inlined is another coroutine, whose frame lies in this one's.
+    if (symbols_.resolve_return_address(steps.front().address + 1).size() > 1) continue;
+    if (!shown) shown = steps.front().address;
+    const auto found = find_await(steps, placed.frame.function, place);
+    if (!found) continue;
+    shown = steps[*found].address;
+    break;
+  }
+  if (!shown) return false;
+  place.frame = position(*shown);
+  const auto& awaited = facts_.type(placed.frame.function).awaited;
+  const auto known = awaited.find(*placed.number);
+  // What is no temporary has no member: then the members cannot be told apart.
+  const bool has_all = code.stores.rbegin()->first == 2 * (awaited.size() + 2);
+  if (place.awaited.empty() && known != awaited.end() && has_all)
+    place.awaited = without_inline_namespace(known->second);
+  return true;
+}
+
 // A body that has one suspension only, or one line with suspensions.
 void FramePlaces::find_only_await(const FrameCode& code, const PlacedFrame& placed, Place& place) {
   std::optional<Frame> only;
@@ -116,7 +145,7 @@ void FramePlaces::find_only_await(const FrameCode& code, const PlacedFrame& plac
   while (const auto found = find_await(rest, placed.frame.function, place)) {
     const uint64_t address = rest[*found].address;
     rest = rest.subspan(*found + 1);
-    const Frame& frame = symbols_.frames()[symbols_.resolve_return_address(address + 1).back()];
+    const Frame& frame = position(address);
     if (only && only->line != frame.line) {
       place.awaited.clear();
       return;
@@ -139,31 +168,8 @@ FramePlaces::Place FramePlaces::look_up(const PlacedFrame& placed) {
   }
   const FrameCode& code = facts_.code(placed.frame.function);
   if (placed.state == CoroutineState::kSuspended) place.frame.line = place.frame.column = 0;
-  if (placed.state == CoroutineState::kSuspended && placed.number) {
-    const auto stores = code.stores.find(*placed.number);
-    if (stores != code.stores.end()) {
-      const std::vector<FrameCode::Step>* shown = &stores->second.front();
-      size_t step = 0;
-      for (const auto& steps : stores->second) {
-        const auto found = find_await(steps, placed.frame.function, place);
-        if (!found) continue;
-        shown = &steps;
-        step = *found;
-        break;
-      }
-      const auto position = [&](uint64_t address) -> const Frame& {
-        return symbols_.frames()[symbols_.resolve_return_address(address + 1).back()];
-      };
-      place.frame = position((*shown)[step].address);
-    }
-    const auto& awaited = facts_.type(placed.frame.function).awaited;
-    const auto known = awaited.find(*placed.number);
-    // What is no temporary has no member: then the members cannot be told apart.
-    const bool has_all = !code.stores.empty() && code.stores.rbegin()->first == 2 * (awaited.size() + 2);
-    if (place.awaited.empty() && known != awaited.end() && has_all)
-      place.awaited = without_inline_namespace(known->second);
-  }
-  if (placed.state == CoroutineState::kSuspended && !placed.number) find_only_await(code, placed, place);
+  if (placed.state == CoroutineState::kSuspended && !find_await_of_number(code, placed, place))
+    find_only_await(code, placed, place);
   place.frame.function = facts_.name(placed.frame.function);
   place.frame.raw = function.names.front();
   place.frame.debug_name.clear();

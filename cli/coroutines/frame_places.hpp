@@ -39,6 +39,8 @@ class FramePlaces {
   const Place& find(const PlacedFrame& placed);
   Place look_up(const PlacedFrame& placed);
   std::optional<size_t> find_await(std::span<const FrameCode::Step> steps, uint32_t function, Place& place);
+  const Frame& position(uint64_t address);
+  bool find_await_of_number(const FrameCode& code, const PlacedFrame& placed, Place& place);
   void find_only_await(const FrameCode& code, const PlacedFrame& placed, Place& place);
 
   const Snapshot& snapshot_;
