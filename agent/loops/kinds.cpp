@@ -41,7 +41,8 @@ Kind kind_of(const LoopFunction& function, uint32_t events) {
         (leaf_class & ~kLeafClassMask) | event.leaf_class | uint32_t{event.poll_events} << kPollEventsShift;
   }
   const bool by_events = leaf_class != 0;
-  if (!by_events) leaf_class = function.row->kind_class;
+  if (!by_events)
+    leaf_class = function.row->kind_class | uint32_t{function.row->poll_events} << kPollEventsShift;
   return {label_number(by_events ? words.text() : function.row->kind, leaf_class),
           static_cast<uint8_t>(leaf_class & kLeafClassMask)};
 }

@@ -62,6 +62,7 @@ struct Row {
   uint8_t stack_words = 0;       // arguments on the stack
   const char* kind = nullptr;    // what it waits for, where the events do not tell
   uint8_t kind_class = 0;        // asynctrace_leaf_class; kDisarm: only watchers of this class
+  uint16_t poll_events = 0;      // of poll(2), on the descriptor; where the events do not tell
   bool fails_by_result = false;  // a result other than 0 means that nothing was done
   bool fails_below_0 = false;    // a negative one
   bool zero_ends = false;        // a callback that returns 0 has ended its watcher

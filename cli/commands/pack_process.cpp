@@ -43,7 +43,7 @@ Result<void> pack_process(const TracedProcess& process, const std::string& outpu
   }
   const auto file = SegmentFile::open(process.open_path);
   if (!file) return tl::unexpected(file.error());
-  const auto snapshot = read_snapshot(process.open_path, {state_of(process.life)});
+  const auto snapshot = read_snapshot(process.open_path, {.state = state_of(process.life), .causes = true});
   if (!snapshot) return tl::unexpected(snapshot.error());
   const auto symbols = Symbolizer::open(*snapshot, options);
   if (!symbols) return tl::unexpected(symbols.error());

@@ -40,7 +40,7 @@ std::span<const std::byte> as_bytes(const std::string& text) {
 
 Result<std::string> pack(const SegmentFile& file, const Snapshot& snapshot, Symbolizer& symbols) {
   // Whatever a dump asks for, and the stacks that it leaves out.
-  build_report(snapshot, symbols);
+  build_report(snapshot, symbols, {.causes = true});
   for (const Stack& stack : snapshot.stacks)
     for (const uint64_t pc : stack.pcs) symbols.resolve_return_address(pc);
   ByteWriter out;

@@ -6,6 +6,11 @@
 
 #include "truth.hpp"
 
+// As agent/loops/libuv_rows.cpp has them.
+static_assert(offsetof(uv_stream_t, io_watcher.fd) == 184);
+static_assert(offsetof(uv_udp_t, io_watcher.fd) == 176);
+static_assert(offsetof(uv_poll_t, io_watcher.fd) == 152);
+
 #define FUNCTION extern "C" __attribute__((noinline)) void
 
 namespace {
