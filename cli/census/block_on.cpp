@@ -30,12 +30,9 @@ class ThreadSearch {
     for (const StackedFunction& function : functions_) {
       if (!function.is_block_on) continue;
       const auto future = function.pinned ? behind_pins(*function.pinned) : std::nullopt;
-      if (!future) {
-        others.push_back(&function);
-      } else if (std::ranges::find(located, future->address, &Found::address) == located.end()) {
-        located.push_back(*future);
-        add(thread.tid, *future, function);
-      }
+      if (future && std::ranges::find(located, future->address, &Found::address) != located.end()) continue;
+      if (future && add(thread.tid, *future, function)) located.push_back(*future);
+      else others.push_back(&function);
     }
     for (const StackedFunction* function : others)
       if (!is_elsewhere(*function, located)) doubt(kNotLocated);
@@ -80,17 +77,21 @@ class ThreadSearch {
     });
   }
 
-  void add(pid_t tid, const Found& future, const StackedFunction& by) {
-    BlockOn found{tid, future};
+  // False: what optimized code says of its variables is not always true, and no such future lies there.
+  bool add(pid_t tid, const Found& future, const StackedFunction& by) {
     const std::vector<FutureNode> nodes = walker_.walk(future.type, future.address);
+    const auto makes_sense = [](const FutureNode& node) {
+      return node.reason.empty() && (node.kind != FutureKind::kBody || node.state != BodyState::kUnknown);
+    };
+    if (!std::ranges::all_of(nodes, makes_sense)) return false;
     const auto polls = [&](const StackedFunction& function) {
       const Frame& frame = nodes.front().frame;
       return frame.raw.empty() ? without_generics(plain_function(function.name->function)) == frame.function
                                : function.name->raw == frame.raw;
     };
     const auto inner = std::span(&by + 1, functions_.data() + functions_.size());
-    found.is_running = !nodes.empty() && std::ranges::any_of(inner, polls);
-    result_.found.push_back(found);
+    result_.found.push_back({tid, future, !nodes.empty() && std::ranges::any_of(inner, polls)});
+    return true;
   }
 
   const Module& module_;

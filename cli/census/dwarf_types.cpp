@@ -85,6 +85,12 @@ std::optional<RawTask> read_raw_task(Dwarf_Die raw_task) {
   return RawTask{*future, align_up(end, std::max(pending->alignment, ready->alignment))};
 }
 
+// Or a closure in one: optimized code may keep the future in no other place.
+bool is_block_on(const FunctionName& name) {
+  if (name.debug_name == "block_on" || name.debug_name.starts_with("block_on<")) return true;
+  return name.debug_name.starts_with("{closure#") && name.function.find("::block_on::{") != std::string::npos;
+}
+
 constexpr std::string_view kEnvironment = "_env#";
 
 }  // namespace
@@ -196,8 +202,7 @@ std::vector<StackedFunction> DwarfTypes::functions_in(const FrameState& in_proce
   for (const Scope& scope : scopes_at(*physical, frame.pc)) {
     StackedFunction& function = functions.emplace_back();
     function.name = impl_->names().name_of(scope.function);
-    function.is_block_on =
-        function.name->debug_name == "block_on" || function.name->debug_name.starts_with("block_on<");
+    function.is_block_on = is_block_on(*function.name);
     if (!function.is_block_on) continue;
     for (const TypeId argument : impl_->arguments(scope.function))
       if (type(argument).is_body() || is_future(argument) ||
