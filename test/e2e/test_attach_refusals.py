@@ -211,13 +211,37 @@ def test_seccomp(tmp_path):
         assert forced.returncode == 0, forced.stderr
 
 
+STRICT = """#include <stdio.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+  char byte;
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0 || write(1, "READY\\n", 6) != 6) return 1;
+  while (read(0, &byte, 1) > 0) continue;
+  syscall(SYS_exit, 0);
+}
+"""
+
+
+def test_seccomp_that_allows_nothing(tmp_path):
+    need_ptrace()
+    with waiting([compile_c(tmp_path / "target", source=STRICT)]) as pid:
+        assert_refused(attach(pid, "--force"), "seccomp allows it nothing but", "there is no way in")
+
+
+def open_to_all(directory):
+    for parent in [directory, *directory.parents]:
+        if not parent.stat().st_mode & 1:
+            parent.chmod(parent.stat().st_mode | 0o11)
+
+
 @pytest.fixture
 def public(tmp_path_factory):
     """The CLI, the agent and a program where any user can read and run them."""
     directory = tmp_path_factory.mktemp("public")
-    for parent in [directory, *directory.parents]:
-        if not parent.stat().st_mode & 1:
-            parent.chmod(parent.stat().st_mode | 0o11)
+    open_to_all(directory)
     for name in ("cli", "agent"):
         (directory / name).mkdir()
     shutil.copy(CLI, directory / "cli")
@@ -246,6 +270,56 @@ def test_permissions_are_told_apart(public):
             assert result.returncode == 0, result.stderr
         else:
             assert_refused(result, f"ptrace_scope is {scope}", "asynctrace as root")
+
+
+@needs_root
+def test_capabilities_that_asynctrace_has_not(public):
+    """Its user is the same; the kernel asks for no less than what it may do."""
+    command = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps", "+net_raw",
+               "--ambient-caps", "+net_raw", public / "busy", "wait", "1"]
+    with waiting(command) as pid:
+        result = attach(pid, cli=public / "cli" / "asynctrace", **as_nobody())
+        assert_refused(result, "it has capabilities that asynctrace has not", "as root")
+
+
+@needs_root
+@pytest.mark.parametrize("scope, user, reason, remedy", [
+    ("1", NOBODY, "ptrace_scope is 1: only root and its own ancestors", "sysctl kernel.yama.ptrace_scope=0"),
+    ("2", NOBODY, "ptrace_scope is 2: only root", "as root"), ("3", 0, "ptrace_scope is 3: nobody", "asynctrace run"),
+])
+def test_yama_is_told_by_its_number(public, tmp_path, scope, user, reason, remedy):
+    """Few kernels have all of these at once: asynctrace alone sees this one."""
+    (tmp_path / "yama").mkdir()
+    (tmp_path / "yama" / "ptrace_scope").write_text(scope + "\n")
+    open_to_all(tmp_path)
+    stage = 'mount --bind "$1" /proc/sys/kernel && shift && exec setpriv --reuid "$1" --regid "$1" --clear-groups "$2" attach "$3"'
+    with waiting([public / "busy", "wait", "1"], user=user, group=user, extra_groups=[]) as pid:
+        command = ["unshare", "--mount", "sh", "-ec", stage, "sh", tmp_path, user, public / "cli" / "asynctrace", pid]
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE)
+        assert_refused(result, reason, remedy)
+
+
+@needs_root
+@pytest.mark.parametrize("namespaces", [["--pid", "--fork"], ["--user", "--map-root-user"], ["--net", "--ipc", "--uts"]])
+def test_other_namespaces_are_no_hindrance(tmp_path, namespaces):
+    need_ptrace()
+    tmp_path.chmod(0o700)
+    env = {**os.environ, "ASYNCTRACE_DIR": str(tmp_path)}
+    process = subprocess.Popen(["unshare", *namespaces, BUSY, "wait", "1"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline().startswith("READY")
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        pid = int(children[0]) if children else process.pid
+        attached = attach(pid, env=env)
+        assert attached.returncode == 0, attached.stderr
+        dump = subprocess.run([CLI, "dump", str(pid)], env=env, capture_output=True, text=True, timeout=PATIENCE)
+        assert dump.returncode == 0 and dump.stdout.startswith("busy pid"), dump.stderr
+        output, _ = process.communicate("", timeout=PATIENCE)
+        assert "INTERRUPTED 0\n" in output and process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @needs_root

@@ -1,6 +1,7 @@
 """Processes without the agent: their tasks, found in memory, are those that the program itself knows of."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -90,11 +91,12 @@ def test_every_build_shows_every_task(tmp_path, quick, path):
     assert types(found) == types(seen)
 
 
-def test_a_static_program(tmp_path, quick):
+@pytest.mark.parametrize("how", ["static-pie", "static"])
+def test_a_static_program(tmp_path, how, quick):
     """The agent cannot enter it; its tasks are those of the same program with libraries."""
     with traced(built("linked/release", quick), "multi", segment_dir=tmp_path) as target:
         seen = settled(target)
-    with traced(built("linked/release/static-pie", quick), "multi", segment_dir=tmp_path, by="nobody") as target:
+    with traced(built(f"linked/release/{how}", quick), "multi", segment_dir=tmp_path, by="nobody") as target:
         found = settled(target)
     assert types(found) == types(seen)
 
@@ -115,6 +117,22 @@ def test_debug_files_elsewhere(tmp_path, quick):
     assert without.returncode == 1 and "no async runtime" in without.stderr and "--debug-dir" in without.stderr
     found = json.loads(text)
     assert types(found) == types(expected) and leaves(found) == leaves(expected)
+
+
+def test_the_program_as_a_sysroot_has_it(tmp_path):
+    """Stripped where it runs, whole below the given root; what is another program there is not taken."""
+    whole, stripped, root = program("ended"), tmp_path / "ended", tmp_path / "root"
+    below = root / stripped.relative_to("/")
+    below.parent.mkdir(parents=True)
+    objcopy("--strip-all", whole, stripped)
+    with traced(stripped, "multi", "before", segment_dir=tmp_path, by="nobody") as target:
+        shutil.copy(program("leaves"), below)
+        wrong = asynctrace("dump", "--sysroot", root, target.pid, check=False)
+        shutil.copy(whole, below)
+        found = json.loads(asynctrace("dump", "--sysroot", root, "--format", "json", target.pid).stdout)
+        alive = int(target.words("TASKS")[0])
+    assert wrong.returncode == 1 and "no async runtime" in wrong.stderr
+    assert len(own_tasks(found)) == alive
 
 
 @pytest.mark.parametrize("runtime", ["multi", "current"])
