@@ -61,8 +61,14 @@ class CoroutineCensus {
         pages_(*image.memory) {}
 
   CoroutineScope take(const ThreadReader& threads) {
-    const CoroutineScope scope{facts_.functions().size()};
-    if (scope.functions == 0) return scope;
+    for (const Task& task : snapshot_.tasks) last_id_ = std::max(last_id_, task.id);
+    if (!facts_.functions().empty()) add_coroutines(threads);
+    if (!facts_.asio_functions().empty()) add_operations();
+    return {facts_.functions().size() + facts_.asio_functions().size()};
+  }
+
+ private:
+  void add_coroutines(const ThreadReader& threads) {
     std::vector<CoroutineFrame> found = scan_for_frames(image_, facts_.functions());
     check_memory(image_, found);
     for (const CoroutineFrame& frame : found) {
@@ -76,13 +82,27 @@ class CoroutineCensus {
     awaited_by_.resize(frames_.size());
     for (uint32_t i = 0; i < frames_.size(); ++i)
       if (links_[i].kind != CoroutineLink::kNone) awaited_by_[links_[i].awaiting].push_back(i);
-    for (const Task& task : snapshot_.tasks) last_id_ = std::max(last_id_, task.id);
     for (uint32_t i = 0; i < frames_.size(); ++i)
       if (links_[i].kind == CoroutineLink::kNone) add_task(i);
-    return scope;
   }
 
- private:
+  void add_operations() {
+    for (const AsioOperation& operation : scan_for_operations(image_, facts_.asio_functions())) {
+      const AsioFunction& function = facts_.asio_functions()[operation.function];
+      Task task;
+      task.id = ++last_id_;
+      task.address = operation.address;
+      task.runtime = RuntimeId::kAsio;
+      task.from_census = true;
+      Leaf leaf;
+      leaf.stack = stack({&places_.handler(function)});
+      leaf.label = label(function.waits_for);
+      leaf.unverified = !operation.verified;
+      task.leaves.push_back(leaf);
+      snapshot_.tasks.push_back(std::move(task));
+    }
+  }
+
   // Those that the one awaits whose frame they lie in. The outer ones come first.
   void verify_inner_frames() {
     for (size_t i = 0; i < frames_.size(); ++i) {
@@ -168,7 +188,7 @@ class CoroutineCensus {
     if (awaited_by_[frame].empty()) {
       Leaf leaf;
       leaf.stack = stack(way);
-      leaf.label = label(way);
+      leaf.label = label(leaf_label(way));
       for (const uint32_t one : way) {
         leaf.unsure_link |= !links_[one].sure;
         leaf.unverified |= !frames_[one].frame.verified;
@@ -206,6 +226,10 @@ class CoroutineCensus {
   uint32_t stack(const std::vector<uint32_t>& way) {
     std::vector<const Frame*> place;
     for (const uint32_t frame : way) place.push_back(&places_.frame(frames_[frame]));
+    return stack(place);
+  }
+
+  uint32_t stack(const std::vector<const Frame*>& place) {
     const auto [entry, is_new] = stacks_.try_emplace(place, static_cast<uint32_t>(snapshot_.stacks.size()));
     if (!is_new) return entry->second;
     std::vector<Frame> innermost_first;
@@ -240,8 +264,7 @@ class CoroutineCensus {
     return {leaf_text(innermost), 0};
   }
 
-  uint32_t label(const std::vector<uint32_t>& way) {
-    Label label = leaf_label(way);
+  uint32_t label(Label label) {
     const auto [entry, is_new] =
         labels_.try_emplace(label.text, static_cast<uint32_t>(snapshot_.labels.size()));
     if (is_new) snapshot_.labels.push_back(std::move(label));

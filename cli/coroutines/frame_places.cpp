@@ -10,6 +10,9 @@ constexpr std::string_view kAwaitSuspend = "::await_suspend";
 constexpr std::string_view kClangWrapper = ".__await_suspend_wrapper__";
 constexpr std::string_view kClangFinal = ".__await_suspend_wrapper__final";
 
+// Of what completes an operation: where a line of the handler is looked for, and how closely.
+constexpr uint64_t kMaxHandlerCode = 2048, kHandlerStep = 8;
+
 // "Event::Awaiter" of "Event::Awaiter::await_suspend(std::coroutine_handle<void>)". Templates come with what
 // they return.
 std::string awaiter_of(const std::string& function) {
@@ -69,6 +72,35 @@ bool FramePlaces::may_be_not_started(const PlacedFrame& placed) {
   const bool is_clang = facts_.functions()[placed.frame.function].compiler == CoroutineCompiler::kClang;
   return is_clang && placed.number == 0 && placed.state == CoroutineState::kSuspended &&
          facts_.type(placed.frame.function).begins_with != "suspend_never";
+}
+
+const Frame& FramePlaces::handler(const AsioFunction& function) {
+  const auto [entry, is_new] = handlers_.try_emplace(function.address);
+  if (is_new) entry->second = look_up_handler(function);
+  return entry->second;
+}
+
+// Most handlers are inlined into what calls them.
+Frame FramePlaces::look_up_handler(const AsioFunction& function) {
+  Frame frame = symbols_.frames()[symbols_.resolve_function(function.address)];
+  const uint64_t size = std::min(function.size, kMaxHandlerCode);
+  const std::string body = function.handler + "::operator()";
+  frame.file.clear();
+  frame.line = frame.column = 0;
+  for (uint64_t at = 0; at < size && frame.line == 0; at += kHandlerStep) {
+    for (const uint32_t index : symbols_.resolve_return_address(function.address + at + 1)) {
+      const Frame& inner = symbols_.frames()[index];
+      if (!inner.function.starts_with(body)) continue;
+      frame.file = inner.file;
+      frame.line = inner.line;
+      frame.column = inner.column;
+    }
+  }
+  frame.function = function.handler;
+  frame.raw.clear();
+  frame.debug_name.clear();
+  frame.inlined = false;
+  return frame;
 }
 
 const FramePlaces::Place& FramePlaces::find(const PlacedFrame& placed) {

@@ -25,6 +25,8 @@ class FramePlaces {
   bool makes_sense(const PlacedFrame& placed);
   // With the line of its suspension, where that is known.
   const Frame& frame(const PlacedFrame& placed) { return find(placed).frame; }
+  // What an operation of Asio's calls at its end, with a line of its body, where that is known.
+  const Frame& handler(const AsioFunction& function);
   // The type of what it awaits there; "" unknown.
   const std::string& awaited(const PlacedFrame& placed) { return find(placed).awaited; }
   bool yields(const PlacedFrame& placed);
@@ -32,6 +34,8 @@ class FramePlaces {
   bool may_be_not_started(const PlacedFrame& placed);
 
  private:
+  Frame look_up_handler(const AsioFunction& function);
+
   struct Place {
     Frame frame;
     std::string awaited;
@@ -46,6 +50,7 @@ class FramePlaces {
   const Snapshot& snapshot_;
   FunctionFacts& facts_;
   Symbolizer& symbols_;
+  std::map<uint64_t, Frame> handlers_;
   std::map<std::tuple<uint32_t, bool, std::optional<uint64_t>>, Place> places_;  // by function and suspension
 };
 

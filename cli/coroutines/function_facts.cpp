@@ -20,6 +20,7 @@ FunctionFacts::FunctionFacts(const Snapshot& snapshot, Symbolizer& symbols)
     : snapshot_(snapshot), symbols_(symbols) {
   for (uint32_t i = 0; i < snapshot.modules.size(); ++i) {
     ModuleFiles files = symbols.find_files(i);
+    std::ranges::move(find_asio_functions(snapshot.modules[i], files), std::back_inserter(asio_functions_));
     auto found = find_coroutine_functions(i, snapshot.modules[i], files);
     if (found.empty()) continue;
     files_.emplace(i, std::move(files));
@@ -29,6 +30,7 @@ FunctionFacts::FunctionFacts(const Snapshot& snapshot, Symbolizer& symbols)
       asio_modules_.emplace(i, true);
     std::ranges::move(found, std::back_inserter(functions_));
   }
+  std::ranges::sort(asio_functions_, {}, &AsioFunction::address);
   std::ranges::sort(functions_, {}, [](const CoroutineFunction& function) { return function.resume.start; });
 }
 

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cli/coroutines/asio_callbacks.hpp"
 #include "cli/coroutines/coroutine_functions.hpp"
 #include "cli/coroutines/frame_code.hpp"
 #include "cli/coroutines/frame_types.hpp"
@@ -25,6 +26,7 @@ class FunctionFacts {
 
   // Whose body the code at this address is part of.
   std::optional<uint32_t> function_at(uint64_t address) const;
+  const std::vector<AsioFunction>& asio_functions() const { return asio_functions_; }
   const FrameCode& code(uint32_t function);
   const FrameType& type(uint32_t function);
   // As a programmer wrote it; of folded ones all.
@@ -42,6 +44,7 @@ class FunctionFacts {
   const Snapshot& snapshot_;
   Symbolizer& symbols_;
   std::vector<CoroutineFunction> functions_;
+  std::vector<AsioFunction> asio_functions_;         // by address
   std::unordered_map<uint32_t, ModuleFiles> files_;  // by module
   std::unordered_map<uint32_t, std::unique_ptr<FrameTypes>> types_;
   std::unordered_map<uint32_t, FrameCode> codes_;  // by function

@@ -145,9 +145,7 @@ def chains_of_asio(dump, lines=True):
     """What each chain waits for, with the line of each of the program's own functions."""
     chains = Counter()
     for task in dump["tasks"]:
-        if "coroutines" not in task or not task["coroutines"]:
-            continue
-        for leaf in task["leaves"]:
+        for leaf in task["leaves"] if task["coroutines"] else []:
             frames = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
             own = [frame["line"] for frame in frames if frame["class"] == "user"]
             chains[(leaf["kind"], tuple(own) if lines else len(own))] += 1
@@ -155,7 +153,7 @@ def chains_of_asio(dump, lines=True):
 
 
 @pytest.mark.parametrize("build", ["asio", "boost_asio"])
-def test_coroutines_on_asio(tmp_path, build):
+def test_coroutines_and_callbacks_on_asio(tmp_path, build):
     """Three levels, with sockets, timers and a channel; Boost's without debug info."""
     with traced(BUILD / "test" / "targets" / "coroutines" / build, segment_dir=tmp_path, by="nobody") as target:
         dump = dump_of(target.pid)
@@ -165,6 +163,18 @@ def test_coroutines_on_asio(tmp_path, build):
     for count, leaf, *own in (chain.split(" ") for chain in target.words("CHAIN")):
         expected[(leaf.replace("_receive", " receive"), tuple(map(int, own)) if lines else len(own))] += int(count)
     assert chains_of_asio(dump, lines) == expected
+    operations, places = Counter(), set()
+    for task in dump["tasks"]:
+        if not task["coroutines"]:
+            (leaf,) = task["leaves"]
+            (frame,) = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
+            operations[(leaf["kind"], frame["function"].split("::{lambda")[0])] += 1
+            places.add(frame["line"])
+    expected = Counter()
+    for count, leaf, function in (operation.split(" ") for operation in target.words("OPERATION")):
+        expected[(leaf, function)] += int(count)
+    assert operations == expected
+    assert (places != {None}) == lines
     coroutines = [one for task in dump["tasks"] for one in task.get("coroutines", [])]
     assert {one["link"] for one in coroutines} == {None, "asio"}
     assert all(one["sure"] and one["verified"] for one in coroutines)

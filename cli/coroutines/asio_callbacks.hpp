@@ -1,0 +1,38 @@
+// Pending operations of Asio and Boost.Asio whose end a callback is waiting for: objects in memory that have
+// the address of the function which completes them. Those that a coroutine awaits are left to the coroutines.
+// Allocates; linear in the memory where a program has such functions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/census/process_image.hpp"
+#include "cli/snapshot.hpp"
+#include "cli/symbols/module_files.hpp"
+
+namespace asynctrace {
+
+// A function that completes operations of one type; its address is that in the process.
+struct AsioFunction {
+  uint64_t address = 0;
+  uint64_t size = 0;
+  Label waits_for;
+  bool follows_socket = false;  // its operations begin with a socket, for what they accept
+  std::string handler;          // the type of what it calls: "Session::read()::{lambda(std::error_code)#1}"
+};
+
+// By address.
+std::vector<AsioFunction> find_asio_functions(const Module& module, const ModuleFiles& files);
+
+struct AsioOperation {
+  uint64_t address = 0;
+  uint32_t function = 0;  // index into the functions
+  bool verified = false;  // its memory is in use, as far as its allocator tells
+};
+
+// By address. `functions` are by address.
+std::vector<AsioOperation> scan_for_operations(const ProcessImage& image,
+                                               const std::vector<AsioFunction>& functions);
+
+}  // namespace asynctrace
