@@ -82,14 +82,14 @@ void TextRenderer::suspects() {
     const std::string prefix = fmt::format("{}. ", ++number);
     out_ << prefix;
     if (suspect.kind == "blocked_worker") {
-      fmt::print(out_, "{}\n", red(suspect.evidence));
+      fmt::print(out_, "{}\n", red(escape(suspect.evidence)));
     } else if (suspect.kind == "deadlock") {
       const std::string since = waiting(group, report_);
       fmt::print(out_, "{}{}{}\n", red("deadlock, " + counted(group.tasks.size(), "task")),
                  since.empty() ? "" : ", ", since);
     } else {
       fmt::print(out_, "{}{}: {}{}\n", red(subject(group, report_)), list ? " " + ids(group) : "",
-                 suspect.evidence, spaced(waiting(group, report_)));
+                 escape(suspect.evidence), spaced(waiting(group, report_)));
     }
     rows(group, std::string(prefix.size(), ' '));
   }

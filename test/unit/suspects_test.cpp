@@ -143,6 +143,18 @@ TEST(Suspects, DescriptorsThatAreReadyAndNotServed) {
   EXPECT_EQ(find_findings(report).at(0).kind, "ready_not_served");
 }
 
+TEST(Suspects, NamesOfSocketsAreEscaped) {
+  Programs program;
+  watcher(program, 3, 7, "on_read");
+  program.snapshot.descriptors = {{7, "unix stream /tmp/\x1b[31m\n"}};
+  program.snapshot.unserved = {{3, kSec, 41, "poll(2)", 42, LoopState::kSleeps, 0, 0}};
+  std::ostringstream text;
+  render_text(program.report(), {}, text);
+  EXPECT_THAT(text.str(),
+              ::testing::HasSubstr("task 3: fd 7 (unix stream /tmp/\\x1b[31m\\x0a) has been ready"));
+  EXPECT_THAT(text.str(), ::testing::HasSubstr("on_read  fd 7: unix stream /tmp/\\x1b[31m\\x0a\n"));
+}
+
 TEST(Suspects, ManyDescriptorsOfOneKindAreOneSuspect) {
   Programs program;
   const uint64_t function = program.symbols.add({frame("on_read", "/b/src/main.c", 20)}) + 1;
