@@ -12,6 +12,7 @@
 
 #include "cli/attach/held_thread.hpp"
 #include "cli/attach/loaded_files.hpp"
+#include "cli/attach/target_memory.hpp"
 #include "cli/attach/thread_choice.hpp"
 #include "common/attach_call.hpp"
 #include "common/segment.hpp"
@@ -21,6 +22,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kCallTime = std::chrono::seconds(5);
+constexpr size_t kMaxWords = 1024;  // of the loader
 
 Error of_process(const PinnedProcess& process, std::string_view what, std::string remedy = {}) {
   return {fmt::format("process {} ({}): {}", process.pid(), process.name(), what), std::move(remedy)};
@@ -131,6 +133,22 @@ constexpr const char* kLoaderRemedy =
     "whether its file system is mounted noexec, and whether static TLS is left "
     "(GLIBC_TUNABLES=glibc.rtld.optional_static_tls)";
 
+// The loader's own words for why it refused. To ask for them also takes them from the thread, which would
+// else find them at the next failure of its own.
+std::string loader_words(const PinnedProcess& process, HeldThread& thread, const Entrance& entrance,
+                         Deadline deadline) {
+  const Mapping* libc = entrance.files.library("libc.so.6");
+  const auto ask = entrance.files.function(*libc, "dlerror");
+  const auto words = ask ? thread.value_of_call(entrance.sigreturn, *ask, deadline) : std::nullopt;
+  if (!words || *words == 0) return {};
+  std::string text;
+  for (char c = 0; text.size() < kMaxWords &&
+                   read_memory(process.pid(), *words + text.size(), std::as_writable_bytes(std::span(&c, 1)));
+       text += c)
+    if (c == '\0') return ": " + text;
+  return {};
+}
+
 // Where the agent's function is, once it is loaded.
 std::optional<uint64_t> find_loaded(const PinnedProcess& process) {
   const auto files = LoadedFiles::read(process.pid());
@@ -153,7 +171,10 @@ Result<AttachCall> act_in_thread(const PinnedProcess& process, Entrance& entranc
     if (auto loaded = load_library(*thread, entrance, library, deadline); !loaded)
       return tl::unexpected(loaded.error());
     entrance.function = find_loaded(process);
-    if (!entrance.function) return fail(fmt::format("its loader refused {}", library), kLoaderRemedy);
+    if (!entrance.function) {
+      const std::string words = loader_words(process, *thread, entrance, deadline);
+      return fail(fmt::format("its loader refused {}{}", library, words), kLoaderRemedy);
+    }
   }
   auto answer = call_agent(*thread, entrance, *entrance.function, call, deadline);
   attached.held = Clock::now() - thread->since();

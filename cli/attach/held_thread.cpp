@@ -23,6 +23,7 @@ namespace {
 constexpr size_t kMaxExtendedState = 16 << 10;   // AMX has 11 KiB
 constexpr int kSystemCallStop = SIGTRAP | 0x80;  // PTRACE_O_TRACESYSGOOD
 constexpr auto kBetweenLooks = std::chrono::microseconds(50);
+constexpr int kMaxSteps = 50'000;
 constexpr auto kTimeToLetGo = std::chrono::seconds(1);
 
 bool is_event(int status) {
@@ -147,8 +148,15 @@ bool HeldThread::set_registers(const user_regs_struct& registers) {
   return ::ptrace(PTRACE_SETREGSET, tid_, NT_PRSTATUS, &from) == 0;
 }
 
-Result<void> HeldThread::call(uint64_t sigreturn, uint64_t function, std::span<std::byte> data,
-                              uint64_t flags, Deadline deadline, std::optional<Meeting> meeting) {
+std::optional<user_regs_struct> HeldThread::registers_now() const {
+  user_regs_struct now{};
+  iovec into{&now, sizeof now};
+  return ::ptrace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, &into) == 0 ? std::optional(now) : std::nullopt;
+}
+
+// Makes it ready to begin the call when it goes on.
+Result<void> HeldThread::enter(uint64_t sigreturn, uint64_t function, std::span<const std::byte> data,
+                               uint64_t flags) {
   ThreadState state = state_;
   state.registers = registers_after({});
   CallFrame frame = make_call_frame(state, sigreturn, function, flags);
@@ -159,10 +167,35 @@ Result<void> HeldThread::call(uint64_t sigreturn, uint64_t function, std::span<s
   if (!written)
     return fail(fmt::format("the stack of thread {} cannot be written: {}", tid_, std::strerror(errno)));
   frame_ = std::move(frame);
-  return run_to_end(deadline, meeting).and_then([&]() -> Result<void> {
-    if (!read_memory(pid_, frame_->data, data)) return tl::unexpected(ended(tid_));
-    return {};
-  });
+  return {};
+}
+
+Result<void> HeldThread::call(uint64_t sigreturn, uint64_t function, std::span<std::byte> data,
+                              uint64_t flags, Deadline deadline, std::optional<Meeting> meeting) {
+  return enter(sigreturn, function, data, flags)
+      .and_then([&] { return run_to_end(deadline, meeting); })
+      .and_then([&]() -> Result<void> {
+        if (!read_memory(pid_, frame_->data, data)) return tl::unexpected(ended(tid_));
+        return {};
+      });
+}
+
+std::optional<uint64_t> HeldThread::value_of_call(uint64_t sigreturn, uint64_t function, Deadline deadline) {
+  if (!enter(sigreturn, function, {}, 0)) return std::nullopt;
+  std::optional<uint64_t> value;
+  for (int step = 0; step < kMaxSteps && !value; ++step) {
+    ::ptrace(PTRACE_SINGLESTEP, tid_, 0, 0);
+    const auto status = wait(deadline);
+    if (!status || !WIFSTOPPED(*status)) return tid_ = 0, std::nullopt;
+    if (*status != W_STOPCODE(SIGTRAP)) break;  // a fault, or someone stops the process
+    const auto now = registers_now();
+    if (!now) break;
+    // At the code that ends it, as a function returns there.
+    if (now->rip == sigreturn && now->rsp == frame_->end_stack_pointer) value = now->rax;
+  }
+  if (!value) set_registers(frame_->put_back);
+  const auto finished = run_to_end(deadline, std::nullopt);
+  return finished ? value : std::nullopt;
 }
 
 // The status of its next change; no meeting any more where they have met. Nothing: the deadline has passed.
@@ -197,9 +230,8 @@ Result<void> HeldThread::run_to_end(Deadline deadline, std::optional<Meeting> me
     }
     if (!WIFSTOPPED(*status)) return tid_ = 0, tl::unexpected(Error{"the process has ended", {}});
     if (WSTOPSIG(*status) == kSystemCallStop) {
-      user_regs_struct now{};
-      iovec into{&now, sizeof now};
-      if (::ptrace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, &into) != 0 || !is_end_of(*frame_, now)) continue;
+      const auto now = registers_now();
+      if (!now || !is_end_of(*frame_, *now)) continue;
       if (!fault) return {};
       return fail(
           fmt::format("the agent failed in it: {}; the process goes on without", ::strsignal(*fault)));

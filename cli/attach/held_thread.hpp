@@ -52,11 +52,17 @@ class HeldThread {
   Result<void> call(uint64_t sigreturn, uint64_t function, std::span<std::byte> data, uint64_t flags,
                     Deadline deadline, std::optional<Meeting> meeting = std::nullopt);
 
+  // What function() returns: a short one without arguments, for the thread goes step by step. Nothing: it
+  // failed, or took too long.
+  std::optional<uint64_t> value_of_call(uint64_t sigreturn, uint64_t function, Deadline deadline);
+
  private:
   HeldThread(pid_t pid, pid_t tid) : pid_(pid), tid_(tid) {}
   std::optional<int> wait(Deadline deadline);
   Result<void> wait_for_stop(Deadline deadline);
   std::optional<int> wait_for_meeting(std::optional<Meeting>& meeting, Deadline deadline);
+  Result<void> enter(uint64_t sigreturn, uint64_t function, std::span<const std::byte> data, uint64_t flags);
+  std::optional<user_regs_struct> registers_now() const;
   Result<void> run_to_end(Deadline deadline, std::optional<Meeting> meeting);
   Result<void> read_state();
   bool set_registers(const user_regs_struct& registers);

@@ -1,5 +1,6 @@
 """The agent comes into programs that run already, and leaves them again."""
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from collections import Counter
 import pytest
 from attaching import busy, mapped, running
 from conftest import AGENT, BUILD, PATIENCE, ROOT, confirmed_places, differences, program, tasks
+from test_census import own_tasks
 
 
 def places(lines):
@@ -78,6 +80,38 @@ def test_detach_gives_everything_back_and_attach_works_again(tmp_path):
         target.end()
     assert len(lines) == 50
     assert len(list(tmp_path.glob("*.atrace"))) == 1
+
+
+def test_a_child_that_it_forks_later_is_traced_on_its_own(tmp_path):
+    with running([program("forks"), "fork"], tmp_path) as target:
+        target.until("FORKING")
+        target.attach()
+        target.tell()
+        _, child = target.until("CHILD")
+        target.tell()
+        lines, _ = target.until("READY")
+        dump = json.loads(target.asynctrace("dump", "--format", "json", child).stdout)
+        parent = target.dump()
+        target.end()
+    after = places([(word, rest) for word, rest in lines if rest.endswith("Notify, after")])
+    dump["tasks"] = [task for task in observed(dump) if task["kind"] == "task"]
+    assert sum(after.values()) == 3 and confirmed_places(dump) == after
+    assert dump["process"]["pid"] == int(child) != parent["process"]["pid"]
+    assert not any("wait_since_after" in (task["type"] or "") for task in parent["tasks"])
+
+
+def test_what_it_execs_later_is_not_traced(tmp_path):
+    with running([program("forks"), "exec"], tmp_path) as target:
+        target.until("EXECING")
+        target.attach()
+        target.tell()
+        target.until("READY")
+        before = target.asynctrace("dump", target.pid).stdout
+        again = target.attach().stderr
+        dump = target.dump()
+        target.end()
+    assert "replaced by exec" in before.splitlines()[0], "the record of the program before"
+    assert "tracing process" in again and dump["source"] == "both" and len(own_tasks(dump)) == 1
 
 
 def test_what_is_traced_already_is_left_alone(tmp_path):
