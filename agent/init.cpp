@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -56,6 +57,8 @@ bool may_follow() {
   return g_config.follow || g_config.run_pid == 0 || g_config.run_pid == static_cast<uint32_t>(getpid());
 }
 
+bool g_began_early = false;
+
 void start_preloaded() {
   start_poll_loop();
   start_crash();
@@ -70,6 +73,13 @@ void start_preloaded() {
   else if (!start_tracing()) return;
   start_late_modules(found);
   patch_loop_calls();
+  // A server of root's may give that up before it comes to its loop, and then could not make the file.
+  if (!found && loop_library_has_caller() && geteuid() == 0) g_began_early = begin_tracing();
+}
+
+// Nothing was recorded in what was begun early.
+bool is_unused() {
+  return g_began_early && g_segment.used(segment::kTasks) == 0 && g_segment.used(segment::kPollers) == 0;
 }
 
 // What came late waits for asynctrace_attach().
@@ -85,6 +95,7 @@ __attribute__((destructor)) void destruct() {
   const Live* live = g_live.load(std::memory_order_acquire);
   if (live == nullptr || live->tracing.load(std::memory_order_acquire) == 0) return;
   if (g_detached.load(std::memory_order_relaxed)) return;
+  if (is_unused()) unlink(g_segment.path());
   segment::Header& header = g_segment.header();
   std::atomic_ref<uint64_t>(header.last_event).store(now(), std::memory_order_relaxed);
   std::atomic_ref<segment::AgentState>(header.state)

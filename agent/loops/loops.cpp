@@ -27,6 +27,7 @@ struct KnownType {
 };
 KnownType g_types[kMaxTypes];  // of the one library that has some
 bool g_library_has_come = false;
+bool g_has_caller = false;
 bool (*g_begin_tracing)() = nullptr;
 
 size_t bucket_of(const char* name) {
@@ -84,6 +85,7 @@ void patch(const Import& import, const LoadedModule& module, SlotPatcher& patche
   const bool is_bound = *import.slot == function->real;
   if (!is_bound && !(is_unresolved && is_only_definition(import.name))) return;
   patcher.write(import.slot, thunk(ThunkArray::kCall, static_cast<uint32_t>(function - g_functions)));
+  g_has_caller |= library_of(module) == nullptr;
 }
 
 }  // namespace
@@ -118,6 +120,10 @@ bool find_loop_library(const LoadedModule& module) {
 
 bool has_loop_library() {
   return g_count != 0;
+}
+
+bool loop_library_has_caller() {
+  return g_has_caller;
 }
 
 void patch_loop_calls() {

@@ -32,6 +32,9 @@ bool begin_tracing();
 bool find_loop_library(const LoadedModule& module);
 bool has_loop_library();
 
+// Whether another module than these libraries calls one, as of the last patch_loop_calls().
+bool loop_library_has_caller();
+
 // Patches the slots of the modules that have come since the last time; of all, where a library has come.
 void patch_loop_calls();
 

@@ -67,8 +67,9 @@ Result<TracedProcess> find_in_maps(pid_t pid, const std::string& maps) {
   std::string name = read_stat(pid).value_or(ProcStat{}).name;
   if (maps.find(kAgentFile) != maps.npos) {
     return fail(
-        fmt::format("process {} ({}) has the agent, which has found no async runtime in it", pid, name),
-        "dump it again once it runs one; without its symbol table a runtime may not be recognized");
+        fmt::format("process {} ({}) has the agent, which traces nothing in it", pid, name),
+        "dump it again once it runs an async runtime or a poll loop; without its symbol table a runtime may "
+        "not be recognized, and a process that has changed its user may have no place to write to");
   }
   return fail(fmt::format("process {} ({}) is not traced", pid, name), kStartRemedy);
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -106,12 +107,40 @@ int event_add(void *watcher, void *after) __attribute__((weak));
 int main(void) { return printf("%d %d\\n", event_add != 0, dlsym(RTLD_DEFAULT, "event_add") != 0) < 0; }
 """
 
+GIVES_UP_ROOT = """
+#include <event2/event.h>
+#include <stdio.h>
+#include <sys/time.h>
+#include <unistd.h>
+static void on_time(evutil_socket_t a, short b, void *c) {}
+int main(void) {
+  if (setgid(65534) != 0 || setuid(65534) != 0) return 1;
+  struct event_base *base = event_base_new();
+  struct event *timer = event_new(base, -1, EV_PERSIST, on_time, 0);
+  struct timeval hour = {3600, 0};
+  event_add(timer, &hour);
+  printf("READY %d\\n", (int)getpid());
+  fflush(stdout);
+  return (int)read(0, &hour, 1);
+}
+"""
+
 
 def test_a_library_that_is_not_used_leaves_no_file(tmp_path):
     segments = tmp_path / "segments"
     segments.mkdir(mode=0o700)
     assert run([compile_c(tmp_path, "unused", UNUSED, "-levent")], environment(segments)).returncode == 0
     assert list(segments.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root, to give it up")
+def test_a_server_that_gives_up_root_before_its_loop(tmp_path):
+    """It could not make a file in this directory any more."""
+    (tmp_path / "segments").mkdir(mode=0o700)
+    program = compile_c(tmp_path, "gives_up_root", GIVES_UP_ROOT, "-levent")
+    with traced(program, segment_dir=tmp_path / "segments") as target:
+        (task,) = target.dump()["tasks"]
+    assert task["type"] == "on_time" and [leaf["kind"] for leaf in task["leaves"]] == ["timer"]
 
 
 def test_who_asks_for_a_function_is_told_the_truth(tmp_path):
