@@ -11,6 +11,7 @@
 #include "cli/commands/blocked_stacks.hpp"
 #include "cli/commands/descriptor_facts.hpp"
 #include "cli/descriptors/descriptors.hpp"
+#include "cli/descriptors/edge_triggered.hpp"
 #include "cli/descriptors/outside_poll.hpp"
 #include "cli/process/file_descriptor.hpp"
 #include "cli/process/proc.hpp"
@@ -33,11 +34,10 @@ class Look {
       : poll_(poll), known_(known), descriptors_(fmt::format("/proc/{}", process.pid)) {}
 
   // How that was seen; "" where it is not ready, or nobody can tell.
-  std::string_view ready(int descriptor, uint16_t events) {
-    const uint16_t wanted = events | POLLERR | POLLHUP;
+  std::string_view ready(int descriptor, uint16_t wanted) {
     const auto known = known_.find(descriptor);
     if (known != known_.end() && known->second.may_be_polled)
-      if (const auto has = poll_.events_of(descriptor, events)) return (*has & wanted) != 0 ? "poll(2)" : "";
+      if (const auto has = poll_.events_of(descriptor, wanted)) return (*has & wanted) != 0 ? "poll(2)" : "";
     const auto facts = descriptors_.describe(descriptor);
     return facts && (facts->events & facts->known_events & wanted) != 0 ? facts->known_by : "";
   }
@@ -52,7 +52,7 @@ class Look {
 struct Waiting {
   const Task* task;
   int descriptor;
-  uint16_t events;  // of poll(2)
+  uint16_t wanted;  // events of poll(2)
   std::string_view seen_by;
   std::optional<uint32_t> slot = {}, leaf = {};  // of the segment
   segment::Task record = {};
@@ -143,6 +143,7 @@ class Watch {
   void run() {
     const auto begun = Clock::now();
     first_look();
+    leave_out_told_ones();
     if (waiting_.empty()) return;
     find_records();
     find_loops();
@@ -152,7 +153,7 @@ class Watch {
       std::this_thread::sleep_for(kBetweenLooks);
       Look look(process_, poll_, descriptors_);
       std::erase_if(waiting_, [&](const Waiting& one) {
-        return !one.is_same(reader_) || look.ready(one.descriptor, one.events).empty();
+        return !one.is_same(reader_) || look.ready(one.descriptor, one.wanted).empty();
       });
       for (LoopThread& thread : threads_) thread.look();
       watched = Clock::now() - begun;
@@ -174,9 +175,22 @@ class Watch {
       const auto descriptor = descriptor_of(task, snapshot_);
       const uint16_t events = descriptor && task.state == TaskState::kWaiting ? events_of(task) : 0;
       if (events == 0) continue;
-      const std::string_view seen_by = look.ready(*descriptor, events);
-      if (!seen_by.empty()) waiting_.push_back({&task, *descriptor, events, seen_by});
+      const uint16_t wanted = events | POLLERR | POLLHUP;
+      const std::string_view seen_by = look.ready(*descriptor, wanted);
+      if (!seen_by.empty()) waiting_.push_back({&task, *descriptor, wanted, seen_by});
     }
+  }
+
+  // What is watched edge-triggered may well be writable, and stay so: it was told once. What can be read is
+  // to be read until there is no more.
+  void leave_out_told_ones() {
+    if (waiting_.empty()) return;
+    Look look(process_, poll_, descriptors_);
+    const auto told_once = edge_triggered_descriptors(fmt::format("/proc/{}", process_.pid));
+    std::erase_if(waiting_, [&](Waiting& one) {
+      if (told_once.contains(one.descriptor)) one.wanted &= POLLIN;
+      return look.ready(one.descriptor, one.wanted).empty();
+    });
   }
 
   // 0: not known.

@@ -111,6 +111,13 @@ def test_ready_and_not_served(tmp_path, what, function, loop):
         assert f". task {task['id']}: fd {descriptor} ({resource}) has been ready for " in text.partition("SUSPECTS")[2]
 
 
+def test_what_an_epoll_has_told_once_may_stay_writable(tmp_path):
+    with started(tmp_path, "writable") as target:
+        dump, suspects = unserved(target)
+    assert suspects == []
+    assert "read or write" in {leaf["kind"] for leaf in leaves(dump)}
+
+
 def refuse_copies():
     """In a child process: pidfd_getfd is not permitted, as it is where only a parent may trace."""
     load_number, if_equal, return_value = 0x20, 0x15, 0x06

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "cli/descriptors/descriptors.hpp"
+#include "cli/descriptors/edge_triggered.hpp"
 
 namespace asynctrace {
 namespace {
@@ -157,6 +158,18 @@ TEST(Describe, FactsThatAreNotUnderstoodAreUnknown) {
   EXPECT_EQ(describe_descriptor("anon_inode:[eventfd]", "eventfd-count: no\n").text, "eventfd");
   EXPECT_EQ(describe_descriptor("anon_inode:[signalfd]", "sigmask:\tno\n").text, "signalfd");
   EXPECT_EQ(describe_descriptor("anon_inode:[", "").text, "[");
+}
+
+TEST(EdgeTriggered, DescriptorsOfAnEpoll) {
+  std::unordered_set<int> found;
+  add_edge_triggered(
+      "pos:\t0\nflags:\t02\n"
+      "tfd:        7 events: 8000001d data:                7  pos:0 ino:61af sdev:7\n"
+      "tfd:        8 events:       1d data:                8  pos:0 ino:61af sdev:7\n"
+      "tfd:        9 events: 80000001\ntfd: x events: 80000001\ntfd: 10 80000001\ntfd: 11 events: 180000001\n"
+      "tfd: 12 events:",
+      found);
+  EXPECT_EQ(found, (std::unordered_set<int>{7, 9}));
 }
 
 // A directory that looks like one of /proc.

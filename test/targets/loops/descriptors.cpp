@@ -226,6 +226,10 @@ int main(int argc, char** argv) {
     now = evtimer_new(g_base, on_block, nullptr);
   } else if (what == "edge") {
     event_add(event_new(g_base, written_pipe(), EV_READ | EV_ET | EV_PERSIST, on_edge, nullptr), nullptr);
+  } else if (what == "writable") {
+    int ends[2];
+    check("pair", socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
+    event_add(event_new(g_base, ends[0], EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_tick, nullptr), nullptr);
   } else if (what == "timer") {
     const int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     const itimerspec once = {{0, 0}, {0, 1'000'000}};
