@@ -108,9 +108,7 @@ Result<TracedProcess> find_traced(pid_t pid) {
   const auto maps = read_file(fmt::format("/proc/{}/maps", pid));
   if (!maps || maps->empty()) return live;
   std::string unopened;
-  const auto own = own_segment(pid, *maps, unopened);
-  const bool is_detached = own && own->summary.detached;
-  if (maps->find(kAgentFile) != maps->npos && !is_detached) return live;
+  if (!own_segment(pid, *maps, unopened) && !unopened.empty()) return live;
   TracedProcess untraced{pid, Life::kUntraced, "", "", {}};
   untraced.summary.pid = static_cast<uint32_t>(pid);
   return untraced;
