@@ -30,10 +30,14 @@ std::string awaiter_of(const std::string& function) {
   return {};
 }
 
-// libstdc++ keeps some types in a namespace that nobody writes.
-std::string without_inline_namespace(std::string name) {
-  constexpr std::string_view kInline = "__n4861::";
+// As a programmer wrote it: libstdc++ keeps some types in a namespace of its own, and the native API wraps
+// what is awaited.
+std::string plain_type(std::string name) {
+  constexpr std::string_view kInline = "__n4861::", kTraced = "asynctrace::detail::TracedAwaiter<";
   for (size_t at = 0; (at = name.find(kInline, at)) != std::string::npos;) name.erase(at, kInline.size());
+  if (!name.starts_with(kTraced) || !name.ends_with('>')) return name;
+  name = name.substr(kTraced.size(), name.size() - kTraced.size() - 1);
+  while (name.ends_with('&')) name.pop_back();
   return name;
 }
 
@@ -133,7 +137,7 @@ std::optional<size_t> FramePlaces::find_await(std::span<const FrameCode::Step> s
     for (const uint32_t index : frames) {
       const std::string awaiter = awaiter_of(symbols_.frames()[index].function);
       if (awaiter.empty()) continue;
-      place.awaited = without_inline_namespace(awaiter);
+      place.awaited = plain_type(awaiter);
       return i;
     }
   }
@@ -164,8 +168,7 @@ bool FramePlaces::find_await_of_number(const FrameCode& code, const PlacedFrame&
   const auto known = awaited.find(*placed.number);
   // What is no temporary has no member: then the members cannot be told apart.
   const bool has_all = code.stores.rbegin()->first == 2 * (awaited.size() + 2);
-  if (place.awaited.empty() && known != awaited.end() && has_all)
-    place.awaited = without_inline_namespace(known->second);
+  if (place.awaited.empty() && known != awaited.end() && has_all) place.awaited = plain_type(known->second);
   return true;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <unordered_map>
 
 namespace asynctrace {
 namespace {
@@ -29,6 +30,7 @@ constexpr uint64_t kMaxHeapHeader = 128;
 struct Heap {
   uint64_t first = 0;  // chunk
   uint64_t end = 0;    // 0: where nothing can be read any more
+  bool operator==(const Heap&) const = default;
 };
 
 // Two words at a time, from pieces that are read at once: a heap may have millions of chunks.
@@ -99,17 +101,15 @@ class HeapFinder {
     }
   }
 
-  // A range of addresses, and what may be the heap there.
-  struct Found {
-    Heap heap;
-    uint64_t end = 0;  // addresses from here on are in another heap, or in none
-  };
-  std::optional<Found> around(uint64_t address) const {
+  // What may be the heap there.
+  std::optional<Heap> around(uint64_t address) {
     const uint64_t base = address / kHeapSize * kHeapSize;
-    if (const auto heap = thread_heap(base)) return Found{*heap, base + kHeapSize};
+    const auto [entry, is_new] = thread_heaps_.try_emplace(base);
+    if (is_new) entry->second = thread_heap(base);
+    if (entry->second) return entry->second;
     const auto next = std::ranges::upper_bound(main_, address);
     if (next == main_.begin()) return std::nullopt;
-    return Found{{*std::prev(next), 0}, next == main_.end() ? UINT64_MAX : *next};
+    return Heap{*std::prev(next), 0};
   }
 
  private:
@@ -140,6 +140,7 @@ class HeapFinder {
 
   const Memory& memory_;
   std::vector<uint64_t> main_;  // where a main heap may begin
+  std::unordered_map<uint64_t, std::optional<Heap>> thread_heaps_;
 };
 
 // One that was mapped for itself: glibc unmaps it when it is freed.
@@ -156,14 +157,14 @@ bool is_mapped_block(const Memory& memory, uint64_t address, uint64_t& size) {
 
 std::vector<Block> find_blocks(const ProcessImage& image, std::span<const uint64_t> addresses) {
   std::vector<Block> blocks(addresses.size());
-  const HeapFinder heaps(image);
+  HeapFinder heaps(image);
   for (size_t first = 0; first < addresses.size();) {
-    const auto found = heaps.around(addresses[first]);
+    const auto heap = heaps.around(addresses[first]);
     size_t last = first + 1;
-    while (found && last < addresses.size() && addresses[last] < found->end) ++last;
+    while (last < addresses.size() && heaps.around(addresses[last]) == heap) ++last;
     const std::span<Block> part(blocks.data() + first, last - first);
-    for (int i = 0; found && i < kWalks; ++i)
-      if (walk(*image.memory, found->heap, addresses.subspan(first, last - first), part)) break;
+    for (int i = 0; heap && i < kWalks; ++i)
+      if (walk(*image.memory, *heap, addresses.subspan(first, last - first), part)) break;
     first = last;
   }
   for (size_t i = 0; i < addresses.size(); ++i) {

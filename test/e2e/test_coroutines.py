@@ -183,3 +183,23 @@ def test_coroutines_and_callbacks_on_asio(tmp_path, build):
     assert classes["async_read_some"] == "io" and classes["channel receive"] == "channel"
     inside, outside = text.split("\nINSIDE ")[1].split("\nOUTSIDE ")
     assert "channel receive" in inside and "async_read_some" in outside and "steady_timer" in outside
+
+
+@pytest.mark.parametrize("runtime", ["single", "multi"])
+def test_the_reference_runtimes_as_they_tell_themselves(tmp_path, runtime):
+    """The same program with the agent, through the native API, and without it."""
+    program = BUILD / "test" / "targets" / "native" / "runtimes"
+    with traced(program, runtime, segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+    seen = Counter()
+    for task in dump["tasks"]:
+        (leaf,) = task["leaves"]
+        frames = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
+        if "end_with_stdin" not in frames[0]["function"]:
+            seen[tuple(frame["line"] for frame in frames)] += 1
+    expected = Counter(tuple(map(int, rest.split(" ")[2:])) for rest in target.words("LEAF"))
+    assert seen == expected and sum(seen.values()) == 5
+    kinds = {leaf["kind"] for task in dump["tasks"] for leaf in task["leaves"]}
+    assert {"native::Sleep", "native::Channel<int>::Receive"} <= kinds
+    coroutines = [one for task in dump["tasks"] for one in task["coroutines"]]
+    assert all(one["sure"] and one["verified"] for one in coroutines)
