@@ -201,6 +201,7 @@ class CoroutineCensus {
   void add_coroutine(uint32_t frame, Task& task) {
     const PlacedFrame& placed = frames_[frame];
     const FrameLink& link = links_[frame];
+    task.torn |= has_changed(placed);
     if (placed.state == CoroutineState::kRunning) task.state = TaskState::kRunning;
     Coroutine coroutine;
     coroutine.task = task.id;
@@ -214,6 +215,13 @@ class CoroutineCensus {
     coroutine.verified = placed.frame.verified;
     if (link.kind != CoroutineLink::kNone) coroutine.awaited_by = frames_[link.awaiting].frame.address;
     snapshot_.coroutines.push_back(coroutine);
+  }
+
+  // Since it was looked at, so that what was made of it may be wrong.
+  bool has_changed(const PlacedFrame& placed) {
+    return !is_still_there(*image_.memory, placed.frame, facts_.functions()) ||
+           (placed.state != CoroutineState::kRunning &&
+            places_.place(*image_.memory, placed.frame).number != placed.number);
   }
 
   uint32_t function_name(uint32_t function) {

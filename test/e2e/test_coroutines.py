@@ -203,3 +203,13 @@ def test_the_reference_runtimes_as_they_tell_themselves(tmp_path, runtime):
     assert {"native::Sleep", "native::Channel<int>::Receive"} <= kinds
     coroutines = [one for task in dump["tasks"] for one in task["coroutines"]]
     assert all(one["sure"] and one["verified"] for one in coroutines)
+
+
+def test_coroutines_that_never_stand_still(tmp_path, quick):
+    """Each dump is whole, and those of the other thread, which stand still, are in all of them."""
+    program = BUILD / "test" / "targets" / "coroutines" / "churn"
+    with traced(program, 200, 50, "go_on", segment_dir=tmp_path, by="nobody") as target:
+        dumps = [dump_of(target.pid) for _ in range(2 if quick else 10)]
+    heaps = [{one["address"] for task in dump["tasks"] for one in task["coroutines"] if one["verified"]} for dump in dumps]
+    still = {address for address in truth(target) if address.startswith("0x7")}
+    assert still and all(still <= heap for heap in heaps)

@@ -1,8 +1,9 @@
 // Sessions come and go, and chains of coroutines are destroyed while they are suspended: freed memory is full
 // of their frames. Prints what is true of those that are left, and waits for the end of stdin.
-//   churn CYCLES DESTROYED [MEGABYTES]
-// MEGABYTES of other memory in use, of which every page has been written.
+//   churn CYCLES DESTROYED [MEGABYTES | go_on]
+// MEGABYTES of other memory in use, of which every page has been written. go_on: it never stands still.
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <random>
 #include <thread>
@@ -71,6 +72,7 @@ int main(int count, char** arguments) {
   const int cycles = count > 1 ? std::atoi(arguments[1]) : 1000;
   const int destroyed = count > 2 ? std::atoi(arguments[2]) : 400;
   const size_t megabytes = count > 3 ? std::strtoul(arguments[3], nullptr, 10) : 0;
+  const bool goes_on = count > 3 && megabytes == 0;
   std::vector<std::vector<void*>> used(megabytes);
   for (auto& block : used) block.resize((1 << 20) / sizeof(void*), &used);
   World here, there;
@@ -78,5 +80,11 @@ int main(int count, char** arguments) {
   thread.join();
   here.run(cycles / 2, destroyed / 2);
   print_truth();
-  wait_for_end_of_input();
+  std::atomic<bool> ended = false;
+  std::thread input([&] {
+    wait_for_end_of_input();
+    ended = true;
+  });
+  while (goes_on && !ended) here.run(100, 100);
+  input.join();
 }
