@@ -179,6 +179,13 @@ CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result
   CensusScope scope = add_tasks_in_memory(*image, threads, snapshot, *result.symbols);
   snapshot.unknown_layouts = scope.unknown_layouts;
   if (scope.tables > 0) snapshot.source = DumpSource::kBoth;
+  // Those that take part through the native API are known by it.
+  if (std::ranges::any_of(snapshot.tasks,
+                          [](const Task& task) { return task.runtime == RuntimeId::kNative; }))
+    return scope;
+  const ThreadReader reader = {threads, [](pid_t) { return std::vector<uint64_t>(); }};
+  const CoroutineScope coroutines = add_coroutines_in_memory(*image, reader, snapshot, *result.symbols);
+  if (coroutines.functions > 0) snapshot.source = DumpSource::kBoth;
   return scope;
 }
 

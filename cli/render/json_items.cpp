@@ -132,8 +132,10 @@ std::string_view name(CoroutineLink link) {
 std::string coroutine_members(const Task& task, const Snapshot& snapshot) {
   if (!is_coroutine(task.runtime)) return {};
   std::string items;
-  for (const Coroutine& coroutine :
-       std::ranges::equal_range(snapshot.coroutines, task.id, {}, &Coroutine::task)) {
+  const auto& all = snapshot.coroutines;
+  for (auto at = std::ranges::lower_bound(all, task.id, {}, &Coroutine::task);
+       at != all.end() && at->task == task.id; ++at) {
+    const Coroutine& coroutine = *at;
     const bool is_awaited = coroutine.link != CoroutineLink::kNone;
     fmt::format_to(std::back_inserter(items),
                    R"({}{{"address":"0x{:x}","function":{},"state":"{}","awaited_by":{},"link":{},)"
@@ -321,7 +323,8 @@ std::string JsonItems::task(const ReportTask& task) const {
       source.kind != TaskKind::kWaker && !source.from_census, source.stuck, seen(source.created_ns),
       seen(source.in_state_ns), seen(source.polls), seen(source.wakes), seen(source.busy_ns),
       seen(source.max_poll_ns), number_or_null(source.last_poll_tid), number_or_null(task.running_stack),
-      native_members(task) + coroutine_members(source, *report_.snapshot) + causes_member(task), unmoved(task));
+      native_members(task) + coroutine_members(source, *report_.snapshot) + causes_member(task),
+      unmoved(task));
   for (const ReportLeaf& leaf : task.leaves) {
     if (line.back() == '}') line += ',';
     fmt::format_to(

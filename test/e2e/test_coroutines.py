@@ -213,3 +213,10 @@ def test_coroutines_that_never_stand_still(tmp_path, quick):
     heaps = [{one["address"] for task in dump["tasks"] for one in task["coroutines"] if one["verified"]} for dump in dumps]
     still = {address for address in truth(target) if address.startswith("0x7")}
     assert still and all(still <= heap for heap in heaps)
+
+
+def test_with_the_agent_that_has_found_no_runtime(tmp_path):
+    with traced(chains("O2"), segment_dir=tmp_path, by="run") as target:
+        dump = target.dump()
+    check(dump)
+    assert found(dump) == truth(target) and dump["source"] == "census"
