@@ -21,6 +21,7 @@
 #include "agent/leaves.hpp"
 #include "agent/live.hpp"
 #include "agent/loops/loops.hpp"
+#include "agent/loops/plain.hpp"
 #include "agent/loops/watchers.hpp"
 #include "agent/modules.hpp"
 #include "agent/native/hook_variables.hpp"
@@ -68,11 +69,11 @@ void start_preloaded() {
   if (!start_modules() || !start_tables())
     return report_in(g_config, ReportStatus::kOff, "the address space limit (ulimit -v) is too low");
   const bool found = find_runtimes();
-  if (has_loop_library()) prepare_unwinder();
   if (!found) report_in(g_config, ReportStatus::kNoRuntime);
   else if (!start_tracing()) return;
   start_late_modules(found);
   patch_loop_calls();
+  if (has_loop_library()) prepare_unwinder();
   // A server of root's may give that up before it comes to its loop, and then could not make the file.
   if (!found && loop_library_has_caller() && geteuid() == 0) g_began_early = begin_tracing();
 }
@@ -104,12 +105,18 @@ __attribute__((destructor)) void destruct() {
 
 }  // namespace
 
+bool find_runtime(LoadedModule& module) {
+  const bool has_tables = find_tables(module);
+  if (!find_hook_variables(module) && !has_tables) return false;
+  module.has_own_loop.store(true, std::memory_order_relaxed);
+  return true;
+}
+
 bool find_runtimes() {
   bool found = false;
-  for (const LoadedModule& module : modules()) {
+  for (LoadedModule& module : modules()) {
     if (module.unloaded.load(std::memory_order_relaxed)) continue;
-    found |= find_tables(module);
-    found |= find_hook_variables(module);
+    found |= find_runtime(module);
     find_loop_library(module);
   }
   return found;
@@ -131,7 +138,7 @@ const char* open_segment() {
     return reason;
   }
   if (!start_threads() || !start_tasks() || !start_leaves() || !start_capture() || !start_labels() ||
-      !start_native_tasks() || !start_watchers()) {
+      !start_native_tasks() || !start_watchers() || !start_plain_loops()) {
     turn_off(segment::OffReason::kNoRoom);
     return "the address space limit (ulimit -v) is too low";
   }

@@ -4,6 +4,8 @@
 
 namespace asynctrace::agent {
 
+struct LoadedModule;
+
 // Loads what walks stacks. Takes the loader's lock. False: it cannot be had.
 bool prepare_unwinder();
 bool unwinder_is_ready();
@@ -11,6 +13,7 @@ bool unwinder_is_ready();
 // Looks for runtimes in every module that is loaded; nothing is changed. False: there is none, but for poll
 // loops of libraries, which count once they are used.
 bool find_runtimes();
+bool find_runtime(LoadedModule& module);
 
 // Makes the segment; from now on hooks record. Null, or why that cannot be. Takes the loader's lock
 // where the unwinder is not ready yet.

@@ -77,8 +77,7 @@ void redirect(const LoadedModule& module) {
 }
 
 void come(LoadedModule& module) {
-  if (find_tables(module)) g_runtime_has_come = true;
-  if (find_hook_variables(module)) g_runtime_has_come = true;
+  if (find_runtime(module)) g_runtime_has_come = true;
   find_loop_library(module);
   if (!is_tracing()) return;
   mark_stacks_back(module);

@@ -21,8 +21,9 @@ struct LoadedModule {
   const char* path;                   // "" for the executable
   uint32_t build_id_size;             // 0: has none
   uint8_t build_id[32];
-  bool late;                   // came by dlopen, so it may go again
-  std::atomic<bool> unloaded;  // nothing of it may be touched; it may come back
+  bool late;                       // came by dlopen, so it may go again
+  std::atomic<bool> has_own_loop;  // tells of its waits otherwise than by what it calls of libc
+  std::atomic<bool> unloaded;      // nothing of it may be touched; it may come back
 };
 
 // Takes the loader's lock: from the constructor only.

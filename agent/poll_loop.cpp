@@ -6,6 +6,7 @@
 
 #include "agent/clock.hpp"
 #include "agent/interpose.hpp"
+#include "agent/loops/plain.hpp"
 #include "agent/thread_context.hpp"
 
 namespace asynctrace::agent {
@@ -48,6 +49,10 @@ void unpark() {
   if (guard) set_state(guard.context(), segment::ThreadState::kOther, now());
 }
 
+bool waits(const timespec* timeout) {
+  return timeout == nullptr || timeout->tv_sec != 0 || timeout->tv_nsec != 0;
+}
+
 // No destructor brings the thread back: these calls are cancellation points, and what unwinds through here
 // must find nothing to run.
 template <typename F, typename... Args>
@@ -61,6 +66,43 @@ int parked(F function, Args... args) {
   unpark();
   return result;
 }
+
+int counted(int epoll, const epoll_event* events, int count) {
+  const ErrnoKeeper errno_keeper;
+  if (count > 0) count_events(epoll, events, count);
+  return count;
+}
+
+template <typename F, typename... Args>
+int polled(PolledCall call, F function, pollfd* fds, nfds_t count, Args... args) {
+  {
+    const ErrnoKeeper errno_keeper;
+    begin_polled(call, fds, count);
+  }
+  const int result = parked(function, fds, count, args...);
+  const ErrnoKeeper errno_keeper;
+  end_polled(call, fds, count);
+  return result;
+}
+
+template <typename F, typename... Args>
+int selected(PolledCall call, F function, SelectedSets sets, Args... args) {
+  {
+    const ErrnoKeeper errno_keeper;
+    begin_selected(call, sets);
+  }
+  const int result = parked(function, sets.count, sets.read, sets.write, sets.except, args...);
+  const ErrnoKeeper errno_keeper;
+  end_selected(call, sets, result < 0);
+  return result;
+}
+
+// The frame is found without a frame pointer: none of these functions has one.
+#define POLLED_CALL(name, waits)                                       \
+  {                                                                    \
+    name, reinterpret_cast<uint64_t>(__builtin_dwarf_cfa()),           \
+        reinterpret_cast<uint64_t>(__builtin_return_address(0)), waits \
+  }
 
 }  // namespace
 
@@ -79,31 +121,35 @@ void start_poll_loop() {
 using namespace asynctrace::agent;
 
 ASYNCTRACE_EXPORT int epoll_wait(int fd, epoll_event* events, int max, int timeout) {
-  return parked(real(g_real.epoll_wait, "epoll_wait"), fd, events, max, timeout);
+  return counted(fd, events, parked(real(g_real.epoll_wait, "epoll_wait"), fd, events, max, timeout));
 }
 
 ASYNCTRACE_EXPORT int epoll_pwait(int fd, epoll_event* events, int max, int timeout, const sigset_t* mask) {
-  return parked(real(g_real.epoll_pwait, "epoll_pwait"), fd, events, max, timeout, mask);
+  return counted(fd, events, parked(real(g_real.epoll_pwait, "epoll_pwait"), fd, events, max, timeout, mask));
 }
 
 ASYNCTRACE_EXPORT int epoll_pwait2(int fd, epoll_event* events, int max, const timespec* timeout,
                                    const sigset_t* mask) {
-  return parked(real(g_real.epoll_pwait2, "epoll_pwait2"), fd, events, max, timeout, mask);
+  return counted(fd, events,
+                 parked(real(g_real.epoll_pwait2, "epoll_pwait2"), fd, events, max, timeout, mask));
 }
 
 ASYNCTRACE_EXPORT int poll(pollfd* fds, nfds_t count, int timeout) {
-  return parked(real(g_real.poll, "poll"), fds, count, timeout);
+  return polled(POLLED_CALL("poll", timeout != 0), real(g_real.poll, "poll"), fds, count, timeout);
 }
 
 ASYNCTRACE_EXPORT int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-  return parked(real(g_real.ppoll, "ppoll"), fds, count, timeout, mask);
+  return polled(POLLED_CALL("poll", waits(timeout)), real(g_real.ppoll, "ppoll"), fds, count, timeout, mask);
 }
 
 ASYNCTRACE_EXPORT int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
-  return parked(real(g_real.select, "select"), count, read, write, except, timeout);
+  const bool is_long = timeout == nullptr || timeout->tv_sec != 0 || timeout->tv_usec != 0;
+  return selected(POLLED_CALL("select", is_long), real(g_real.select, "select"),
+                  SelectedSets{read, write, except, count}, timeout);
 }
 
 ASYNCTRACE_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
                               const sigset_t* mask) {
-  return parked(real(g_real.pselect, "pselect"), count, read, write, except, timeout, mask);
+  return selected(POLLED_CALL("select", waits(timeout)), real(g_real.pselect, "pselect"),
+                  SelectedSets{read, write, except, count}, timeout, mask);
 }

@@ -35,6 +35,7 @@ void NativeReader::read_watchers() {
     if (in->callback != 0) out.callback = stack_of(in->callback + 1);
     out.descriptor = in->descriptor;
     records_.emplace(in->task, *in);
+    out.is_loop = in->callback == 0 && in->descriptor < 0;
     watchers_.emplace(in->task, std::move(out));
   }
 }

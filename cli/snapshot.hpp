@@ -118,8 +118,9 @@ inline constexpr size_t kMaxCauses = 8;
 struct Watcher {
   std::string library;
   std::optional<uint32_t>
-      callback;         // index into Snapshot::stacks: the function that it calls; nothing: a loop
+      callback;         // index into Snapshot::stacks: the function that it calls, if it calls any
   int descriptor = -1;  // of a signal's watcher its number; -1: none, or not known
+  bool is_loop = false;
   // What led to its last arming, nearest first; only where it was asked for.
   std::vector<Cause> causes = {};
   bool more_causes = false;  // than kMaxCauses

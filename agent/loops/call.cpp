@@ -4,6 +4,7 @@
 
 #include "agent/arch/thunks.hpp"
 #include "agent/loops/kinds.hpp"
+#include "agent/loops/plain.hpp"
 #include "agent/platform.hpp"
 
 namespace asynctrace::agent {
@@ -47,7 +48,7 @@ void Call::insert_arguments() {
   argument(row().notify) = 0;
 }
 
-OFF_THE_STACK uint32_t Call::before(const HookGuard& guard, uintptr_t root) {
+OFF_THE_STACK uint32_t Call::before(const HookGuard& guard) {
   switch (row().role) {
     case LoopRole::kSetCallback:
     case LoopRole::kArm:
@@ -69,7 +70,11 @@ OFF_THE_STACK uint32_t Call::before(const HookGuard& guard, uintptr_t root) {
     case LoopRole::kHold:
       if (const uint32_t known = find_watcher(key()); known != kNone) hold(known);
       break;
-    case LoopRole::kLoop: begin_loop(guard, root); break;
+    case LoopRole::kEpollControl:
+      return registers_.watcher = before_epoll_control(guard, number(0), number(1), number(2),
+                                                       reinterpret_cast<const epoll_event*>(argument(3)));
+    case LoopRole::kClose: before_close(guard, number(0)); break;
+    case LoopRole::kLoop:
     case LoopRole::kCallbackOf: break;
   }
   return kNone;
@@ -86,6 +91,9 @@ void Call::after(const HookGuard& guard, uintptr_t root) {
       else if (row().watcher >= kResult && row().notify == kAbsent) name(guard, number);
       break;
     case LoopRole::kFree: give_back_all(guard); break;
+    case LoopRole::kEpollControl:
+      if (number != kNone && failed()) undo_epoll_control(guard, number, registers_.was_armed);
+      break;
     case LoopRole::kLoop:
       if (registers_.is_begun) end_dispatch(guard, root);
       break;
@@ -93,6 +101,7 @@ void Call::after(const HookGuard& guard, uintptr_t root) {
     case LoopRole::kSwitch:
     case LoopRole::kChange:
     case LoopRole::kHold:
+    case LoopRole::kClose:
     case LoopRole::kCallbackOf: break;
   }
 }

@@ -25,8 +25,9 @@ class Call {
   // Row::instead takes one argument more, and one to tell it whom to notify.
   void insert_arguments();
 
-  // The watcher that the call is about to arm, kNone.
-  uint32_t before(const HookGuard& guard, uintptr_t root);
+  // The watcher that the call is about to arm, kNone. Not of kLoop.
+  uint32_t before(const HookGuard& guard);
+  void begin_loop(const HookGuard& guard, uintptr_t root);
   void after(const HookGuard& guard, uintptr_t root);
 
   // The program asked for its callback: it shall see its own.
@@ -56,7 +57,6 @@ class Call {
   void undo(const HookGuard& guard, uint32_t number);
   void end_all(const HookGuard& guard);
   void give_back_all(const HookGuard& guard);
-  void begin_loop(const HookGuard& guard, uintptr_t root);
 
   CallRegisters& registers_;
   uint64_t* stack_;

@@ -4,6 +4,7 @@
 #include "agent/live.hpp"
 #include "agent/loops/call.hpp"
 #include "agent/loops/loops.hpp"
+#include "agent/loops/plain.hpp"
 #include "agent/loops/watchers.hpp"
 #include "agent/platform.hpp"
 
@@ -37,7 +38,10 @@ const StackEntry* stack_of_call(const HookGuard& guard, uint64_t* frame) {
 // What a hook does while the guard is held, on as little stack as may be: below it stacks are walked.
 void record(CallRegisters* registers, uint64_t* frame) {
   const ErrnoKeeper errno_keeper;
-  const HookGuard guard(thread_in_loop());
+  // Every program closes files.
+  const bool begins = loop_function(static_cast<uint32_t>(registers->number)).row->role != LoopRole::kClose;
+  if (!begins && !watches_anything()) return;
+  const HookGuard guard(begins ? thread_in_loop() : current_thread());
   if (!guard) return;
   const auto root = reinterpret_cast<uintptr_t>(frame);
   drop_dead_frames(guard, root);
@@ -49,11 +53,12 @@ void record(CallRegisters* registers, uint64_t* frame) {
   if (context.library_call != 0 && is_librarys) return;
   registers->is_recorded = true;
   registers->outer_call = context.library_call;
-  if (call.row().role != LoopRole::kLoop) context.library_call = root;
+  if (call.row().role == LoopRole::kLoop) return call.begin_loop(guard, root);
+  context.library_call = root;
   if (is_librarys && call.row().only_programs) return;
   const bool is_by_loop = is_librarys && (context.frame == nullptr || context.frame->callback == 0);
   if (is_by_loop && call.row().not_by_loop) return;
-  if (const uint32_t number = call.before(guard, root); number != kNone)
+  if (const uint32_t number = call.before(guard); number != kNone)
     registers->was_armed = arm(guard, number, stack_of_call(guard, frame));
 }
 

@@ -10,5 +10,6 @@ extern const Library kLibuv;
 extern const Library kLibev;
 extern const Library kGlib;
 extern const Library kSdEvent;
+extern const Library kLibc;
 
 }  // namespace asynctrace::agent

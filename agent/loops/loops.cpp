@@ -6,6 +6,7 @@
 
 #include "agent/arch/thunks.hpp"
 #include "agent/got.hpp"
+#include "agent/loops/libraries.hpp"
 #include "agent/patch.hpp"
 #include "agent/platform.hpp"
 
@@ -28,6 +29,8 @@ struct KnownType {
 KnownType g_types[kMaxTypes];  // of the one library that has some
 bool g_library_has_come = false;
 bool g_has_caller = false;
+bool g_has_library = false;
+std::atomic<bool> g_has_plain_loop{false};
 bool (*g_begin_tracing)() = nullptr;
 
 size_t bucket_of(const char* name) {
@@ -80,12 +83,16 @@ bool is_only_definition(const char* name) {
 void patch(const Import& import, const LoadedModule& module, SlotPatcher& patcher) {
   LoopFunction* function = find_function_named(import.name);
   if (function == nullptr) return;
+  const bool is_plain = function->library == &kLibc;
+  if (is_plain && (module.has_own_loop.load(std::memory_order_relaxed) || function->real == nullptr)) return;
   const auto target = reinterpret_cast<uint64_t>(*import.slot);
   const bool is_unresolved = import.is_call && target >= module.start && target < module.end;
   const bool is_bound = *import.slot == function->real;
   if (!is_bound && !(is_unresolved && is_only_definition(import.name))) return;
+  if (is_plain && function->row->role == LoopRole::kEpollControl)
+    g_has_plain_loop.store(true, std::memory_order_relaxed);
   patcher.write(import.slot, thunk(ThunkArray::kCall, static_cast<uint32_t>(function - g_functions)));
-  g_has_caller |= library_of(module) == nullptr;
+  g_has_caller |= !is_plain && library_of(module) == nullptr;
 }
 
 }  // namespace
@@ -108,18 +115,21 @@ const WatcherType* watcher_type(uint64_t address) {
   return nullptr;
 }
 
-bool find_loop_library(const LoadedModule& module) {
+bool find_loop_library(LoadedModule& module) {
   const Library* library = library_of(module);
   if (library == nullptr) return false;
   for (const Row& row : library->rows) add_function(module, *library, row);
   for (size_t i = 0; i < library->types.size() && i < kMaxTypes; i++)
     g_types[i] = {exported_variable(module, library->types[i].variable), &library->types[i]};
   g_library_has_come = true;
+  if (library == &kLibc) return false;
+  module.has_own_loop.store(true, std::memory_order_relaxed);
+  g_has_library = true;
   return true;
 }
 
 bool has_loop_library() {
-  return g_count != 0;
+  return g_has_library || g_has_plain_loop;
 }
 
 bool loop_library_has_caller() {

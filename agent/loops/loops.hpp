@@ -29,7 +29,8 @@ void start_loops(bool (*begin_tracing)());
 bool begin_tracing();
 
 // Looks whether the module is such a library. One thread at a time.
-bool find_loop_library(const LoadedModule& module);
+bool find_loop_library(LoadedModule& module);
+// Or a module that makes its own, see plain.hpp: known once its calls are patched.
 bool has_loop_library();
 
 // Whether another module than these libraries calls one, as of the last patch_loop_calls().

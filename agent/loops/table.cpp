@@ -5,7 +5,7 @@
 namespace asynctrace::agent {
 namespace {
 
-constexpr const Library* kLibraries[] = {&kLibevent, &kLibuv, &kLibev, &kGlib, &kSdEvent};
+constexpr const Library* kLibraries[] = {&kLibevent, &kLibuv, &kLibev, &kGlib, &kSdEvent, &kLibc};
 
 }  // namespace
 

@@ -8,16 +8,18 @@
 namespace asynctrace::agent {
 
 enum class LoopRole : uint8_t {
-  kSetCallback,  // names the watcher's callback: nothing is armed yet
-  kArm,          // from now on the watcher waits; may name its callback, too
-  kDisarm,       // it waits no more
-  kSwitch,       // arms or disarms, as `repeats` says
-  kChange,       // it waits for something else from now on
-  kOnce,         // arms a watcher that ends with its first dispatch
-  kFree,         // the watcher is gone
-  kHold,         // it takes one more kFree
-  kLoop,         // waits and dispatches until it returns; its watcher is the loop
-  kCallbackOf,   // gives the program its callback back
+  kSetCallback,   // names the watcher's callback: nothing is armed yet
+  kArm,           // from now on the watcher waits; may name its callback, too
+  kDisarm,        // it waits no more
+  kSwitch,        // arms or disarms, as `repeats` says
+  kChange,        // it waits for something else from now on
+  kOnce,          // arms a watcher that ends with its first dispatch
+  kFree,          // the watcher is gone
+  kHold,          // it takes one more kFree
+  kLoop,          // waits and dispatches until it returns; its watcher is the loop
+  kCallbackOf,    // gives the program its callback back
+  kEpollControl,  // epoll_ctl
+  kClose,         // close
 };
 
 // Where a call has something. Arguments are numbered from 0; those from 6 on lie on the stack.

@@ -76,7 +76,7 @@ class CallbackTable {
 };
 
 ReportTaskKind task_kind(const Task& task, const Poller& poller) {
-  if (task.watcher) return task.watcher->callback ? ReportTaskKind::kTask : ReportTaskKind::kWorker;
+  if (task.watcher) return task.watcher->is_loop ? ReportTaskKind::kWorker : ReportTaskKind::kTask;
   if (task.kind == TaskKind::kBlockOn) return ReportTaskKind::kBlockOn;
   if (task.is_blocking && poller.kind == ReportTaskKind::kTask) return ReportTaskKind::kBlocking;
   if (poller.kind == ReportTaskKind::kTask && !poller.type && task.nests_polls)

@@ -77,7 +77,7 @@ def call_graph():
             current.imports.add(through[1])
         elif re.search(r"\tpush ", line):
             current.stack += 8
-        elif grown := re.search(r"\tsub +\$0x([0-9a-f]+),%rsp", line):
+        elif grown := re.search(r"\tsub +\$0x([0-9a-f]{1,8}),%rsp", line):
             current.stack += int(grown[1], 16)
     for start, function in graph.items():
         function.calls.discard(start)

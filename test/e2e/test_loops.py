@@ -29,11 +29,11 @@ def watcher(dump, task):
     tail_call = leaf["reason"] == "its stack is incomplete" and task["type"] == "on_tail"
     assert leaf["confirmed"] and (leaf["reason"] is None or tail_call)
     place = [dump["frames"][i] for i in dump["stacks"][leaf["stack"]] if dump["frames"][i]["class"] == "user"][-1]
-    internal = task["type"].startswith("lib") and "+0x" in task["type"]
+    internal = task["type"] and task["type"].startswith("lib") and "+0x" in task["type"]
     line = f"{place['file'].rsplit('/', 1)[-1]}:{place['line']}"
     if tail_call:
         return f"{place['function']} {leaf['kind']}, {task['type']}"
-    return f"{line} {leaf['kind']}, {'internal' if internal else task['type']}"
+    return f"{line} {leaf['kind']}, {'internal' if internal else task['type'] or 'null'}"
 
 
 def parked(target):
@@ -71,6 +71,21 @@ def test_watchers_of_a_library(tmp_path, library, by):
 def test_the_same_without_an_agent(library):
     result = run([target_of(library)], environment(None), pass_fds=[])
     assert result.returncode == 0 and "CHECK" in result.stdout and " no\n" not in result.stdout
+
+
+@pytest.mark.parametrize("by", ["run", "preload"])
+def test_what_a_program_s_own_loops_watch(tmp_path, by):
+    """epoll, poll and select: armed where, how often it fired. Descriptors that were removed or closed are gone."""
+    with traced(target_of("plain"), segment_dir=tmp_path, by=by) as target:
+        dump = parked(target)
+    assert {rest.rsplit(" ", 1)[1] for rest in target.words("CHECK")} == {"yes"}, target.lines
+    found = Counter(watcher(dump, task) for task in dump["tasks"])
+    assert differences(Counter(target.words("LEAF")), found) == []
+    assert Counter((runtime["name"], runtime["tasks"]) for runtime in dump["runtimes"]) == Counter(
+        [("epoll", 6), ("poll", 2), ("select", 1)])
+    assert sorted(task["polls"] for task in dump["tasks"] if task["runtime"] == "epoll") == [0, 0, 0, 0, 1, 2]
+    assert len(dump["threads"]) == 3
+    assert all(count == 0 for count in dump["lost"].values()) and dump["diagnostics"] == []
 
 
 # Whose functions are stood before.
