@@ -80,6 +80,18 @@ void end_plain(const HookGuard& guard, uint32_t number) {
   g_watched.fetch_sub(1, std::memory_order_relaxed);
 }
 
+// For count_events() and before_close().
+__attribute__((noinline)) void note_where(uint32_t number, int epoll, int fd, uint64_t data) {
+  watcher_entry(number).callback.store(reinterpret_cast<void*>(data), std::memory_order_release);
+  // Without room what happens there is not counted.
+  g_by_data.insert(data_key(static_cast<uint32_t>(epoll), data), number);
+  g_is_epoll[epoll].store(1, std::memory_order_relaxed);
+  uint32_t none = 0;
+  if (!g_watcher_of[fd].compare_exchange_strong(none, number + 1, std::memory_order_relaxed) &&
+      none != number + 1)
+    g_watcher_of[fd].store(kSeveral, std::memory_order_relaxed);
+}
+
 template <typename IsMeant>
 void end_those(const HookGuard& guard, IsMeant is_meant) {
   const uint32_t used = g_segment.used(segment::kWatchers);
@@ -156,16 +168,13 @@ uint32_t before_epoll_control(const HookGuard& guard, int epoll, int operation, 
   const uint32_t number = set(guard, key, fd, label_number(kLibc.name, 0), kind, repeats);
   if (number == kNone) return kNone;
   if (known == kNone) g_watched.fetch_add(1, std::memory_order_relaxed);
-  watcher_entry(number).callback.store(reinterpret_cast<void*>(event->data.u64), std::memory_order_release);
-  // Without room what happens there is not counted.
-  g_by_data.insert(data_key(static_cast<uint32_t>(epoll), event->data.u64), number);
-  g_is_epoll[epoll].store(1, std::memory_order_relaxed);
-  uint32_t none = 0;
-  if (!g_watcher_of[fd].compare_exchange_strong(none, number + 1, std::memory_order_relaxed) &&
-      none != number + 1)
-    g_watcher_of[fd].store(kSeveral, std::memory_order_relaxed);
-  // No events: it is there, and waits for nothing but an error.
-  return number;
+  note_where(number, epoll, fd, event->data.u64);
+  // That is how a program lets a descriptor rest: errors are told unasked.
+  constexpr uint32_t kFlags =
+      EPOLLET | static_cast<uint32_t>(EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP | EPOLLERR | EPOLLHUP);
+  if ((event->events & ~kFlags) != 0) return number;
+  disarm(guard, number);
+  return kNone;
 }
 
 void undo_epoll_control(const HookGuard& guard, uint32_t number, bool was_armed) {

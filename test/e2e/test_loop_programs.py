@@ -124,11 +124,26 @@ def test_gdbus_monitor(tmp_path, by_agent):
         with program(command, tmp_path, by_agent, env=env) as monitor:
             monitor.read_until("is owned by")
 
+            def call():
+                command = ["gdbus", "call", "--session", "--dest", "org.freedesktop.DBus", "--object-path", "/",
+                           "--method", "org.freedesktop.DBus.GetId"]
+                subprocess.run(command, env={**os.environ, **env}, check=True, stdout=subprocess.DEVNULL,
+                               timeout=PATIENCE)
+
             def changes_owner():
-                subprocess.run(["gdbus", "call", "--session", "--dest", "org.freedesktop.DBus", "--object-path", "/",
-                                "--method", "org.freedesktop.DBus.GetId"], env={**os.environ, **env}, check=True,
-                               stdout=subprocess.DEVNULL, timeout=PATIENCE)
-                return monitor.read_until("NameOwnerChanged")[-1]
+                """Who calls comes to the bus and leaves it. Again and again, for when the monitor listens is not told."""
+                is_seen = threading.Event()
+
+                def come_and_go():
+                    while not is_seen.is_set():
+                        call()
+
+                caller = threading.Thread(target=come_and_go)
+                caller.start()
+                line = monitor.read_until("NameOwnerChanged")[-1]
+                is_seen.set()
+                caller.join()
+                return line
 
             assert "org.freedesktop.DBus.NameOwnerChanged (':1." in changes_owner()
             if by_agent:

@@ -73,6 +73,11 @@ FUNCTION forget() {
   const int second = dup(g_more[0]);
   add(second, events(EPOLLIN, second));
   close(second);
+  // Added, and let rest.
+  event = events(EPOLLIN, g_more[1]);
+  epoll_ctl(g_epoll, EPOLL_CTL_ADD, g_more[1], &event);
+  event.events = EPOLLET;
+  check("changed", epoll_ctl(g_epoll, EPOLL_CTL_MOD, g_more[1], &event) == 0);
   // In two instances, one of which is closed first.
   const int other = epoll_create1(0);
   add(copy, event);
