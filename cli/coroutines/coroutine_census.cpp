@@ -57,7 +57,7 @@ class CoroutineCensus {
         snapshot_(snapshot),
         symbols_(symbols),
         facts_(snapshot, symbols),
-        places_(snapshot, facts_, symbols),
+        places_(facts_, symbols),
         pages_(*image.memory) {}
 
   CoroutineScope take(const ThreadReader& threads) {
@@ -131,6 +131,7 @@ class CoroutineCensus {
       for (PlacedFrame& placed : frames_)
         if (placed.frame.function == function && placed.state != CoroutineState::kEnded)
           all.push_back(&placed);
+      if (all.empty()) continue;  // it is being destroyed, or its frame lies elsewhere
       std::vector<PlacedFrame*> running = all;
       if (all.size() > 1) running = named_by(words_of(thread), all);
       if (running.size() != 1) running = named_by(values, running.empty() ? all : running);
@@ -175,27 +176,39 @@ class CoroutineCensus {
     task.address = frames_[root].frame.address;
     task.runtime = RuntimeId::kCoroutine;
     task.from_census = true;
-    std::vector<uint32_t> way;
-    add_ways(root, way, task);
+    add_ways(root, task);
     snapshot_.tasks.push_back(std::move(task));
   }
 
-  // Each way from the root to a coroutine that awaits none that was found ends in a leaf.
-  void add_ways(uint32_t frame, std::vector<uint32_t>& way, Task& task) {
-    way.push_back(frame);
-    add_coroutine(frame, task);
-    for (const uint32_t child : awaited_by_[frame]) add_ways(child, way, task);
-    if (awaited_by_[frame].empty()) {
-      Leaf leaf;
-      leaf.stack = stack(way);
-      leaf.label = label(leaf_label(way));
-      for (const uint32_t one : way) {
-        leaf.unsure_link |= !links_[one].sure;
-        leaf.unverified |= !frames_[one].frame.verified;
+  // Each way from the root to a coroutine that awaits none that was found ends in a leaf. Ways may be long,
+  // so that this is no recursion.
+  void add_ways(uint32_t root, Task& task) {
+    std::vector<uint32_t> way = {root};
+    std::vector<size_t> next = {0};  // of each: which of those that it awaits comes next
+    add_coroutine(root, task);
+    while (!way.empty()) {
+      const std::vector<uint32_t>& awaited = awaited_by_[way.back()];
+      if (next.back() < awaited.size()) {
+        way.push_back(awaited[next.back()++]);
+        next.push_back(0);
+        add_coroutine(way.back(), task);
+        continue;
       }
-      task.leaves.push_back(leaf);
+      if (awaited.empty()) add_leaf(way, task);
+      way.pop_back();
+      next.pop_back();
     }
-    way.pop_back();
+  }
+
+  void add_leaf(const std::vector<uint32_t>& way, Task& task) {
+    Leaf leaf;
+    leaf.stack = stack(way);
+    leaf.label = label(leaf_label(way));
+    for (const uint32_t one : way) {
+      leaf.unsure_link |= !links_[one].sure;
+      leaf.unverified |= !frames_[one].frame.verified;
+    }
+    task.leaves.push_back(leaf);
   }
 
   void add_coroutine(uint32_t frame, Task& task) {

@@ -1,6 +1,7 @@
 #include "cli/coroutines/frame_code.hpp"
 
 #include <capstone/capstone.h>
+#include <gelf.h>
 
 #include <algorithm>
 #include <array>
@@ -304,6 +305,8 @@ std::vector<uint64_t> direct_callees(uint64_t function, const ElfFile& file, uin
 }
 
 FrameCode read_frame_code(const CoroutineFunction& function, const ElfFile& file, uint64_t bias) {
+  GElf_Ehdr header;
+  if (gelf_getehdr(file.handle(), &header) == nullptr || header.e_machine != EM_X86_64) return {};
   return Reader(function, file, bias).read();
 }
 

@@ -15,8 +15,7 @@ namespace asynctrace {
 
 class FramePlaces {
  public:
-  FramePlaces(const Snapshot& snapshot, FunctionFacts& facts, Symbolizer& symbols)
-      : snapshot_(snapshot), facts_(facts), symbols_(symbols) {}
+  FramePlaces(FunctionFacts& facts, Symbolizer& symbols) : facts_(facts), symbols_(symbols) {}
 
   // What its frame says; whether it runs meanwhile is not known here.
   PlacedFrame place(const Memory& memory, const CoroutineFrame& frame);
@@ -47,7 +46,6 @@ class FramePlaces {
   bool find_await_of_number(const FrameCode& code, const PlacedFrame& placed, Place& place);
   void find_only_await(const FrameCode& code, const PlacedFrame& placed, Place& place);
 
-  const Snapshot& snapshot_;
   FunctionFacts& facts_;
   Symbolizer& symbols_;
   std::map<uint64_t, Frame> handlers_;
