@@ -1,0 +1,215 @@
+"""Poll loops in processes that fork, have many threads, load their libraries late, or are attached to."""
+
+import json
+import os
+import signal
+from collections import Counter
+
+from attaching import running
+from conftest import PATIENCE, asynctrace, traced
+from processes import compile_c
+
+HEAD = """
+#define _GNU_SOURCE
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <signal.h>
+#include <unistd.h>
+static struct timeval hour = {3600, 0};
+static void on_timer(int fd, short what, void *base) { (void)fd, (void)what, (void)base; }
+static inline void on_end(int fd, short what, void *base) { (void)fd, (void)what; event_base_loopbreak(base); }
+static inline struct event *arm(struct event_base *base) {
+  struct event *timer = evtimer_new(base, on_timer, base);
+  event_add(timer, &hour);
+  return timer;
+}
+static inline void ready(void) { printf("READY %d\\n", (int)getpid()), fflush(stdout); }
+static inline void run_to_end(struct event_base *base) {
+  event_add(event_new(base, 0, EV_READ, on_end, base), 0);
+  event_base_dispatch(base);
+}
+"""
+
+FORKS = HEAD + """
+int main(void) {
+  struct event_base *base = event_base_new();
+  struct event *first = arm(base);
+  arm(base), arm(base);
+  const pid_t parent = getpid();
+  if (fork() == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    event_reinit(base);
+    event_free(first);
+    printf("CHILD %d\\n", (int)getpid()), fflush(stdout);
+    if (getppid() == parent) event_base_dispatch(base);
+    return 0;
+  }
+  ready();
+  run_to_end(base);
+  return 0;
+}
+"""
+
+THREADS = HEAD + """
+enum { kThreads = 8, kTimers = 500 };
+static pthread_barrier_t armed;
+static void *thread(void *argument) {
+  struct event_base *base = event_base_new();
+  struct event *timers[kTimers];
+  for (int i = 0; i < kTimers; i++) timers[i] = arm(base);
+  for (int i = 0; i < kTimers / 2; i++) event_free(timers[i]);
+  pthread_barrier_wait(&armed);
+  event_base_dispatch(base);
+  return argument;
+}
+int main(void) {
+  pthread_t threads[kThreads];
+  pthread_barrier_init(&armed, 0, kThreads + 1);
+  for (int i = 0; i < kThreads; i++) pthread_create(&threads[i], 0, thread, 0);
+  pthread_barrier_wait(&armed);
+  struct event_base *base = event_base_new();
+  ready();
+  run_to_end(base);
+  return 0;
+}
+"""
+
+PLUGIN = HEAD + """
+void run(void) {
+  struct event_base *base = event_base_new();
+  arm(base), arm(base);
+  ready();
+  run_to_end(base);
+}
+"""
+LOADS = """
+#include <dlfcn.h>
+int main(int count, char **arguments) {
+  void *plugin = dlopen(arguments[count - 1], RTLD_NOW);
+  if (!plugin) return 1;
+  ((void (*)(void))dlsym(plugin, "run"))();
+  return 0;
+}
+"""
+
+BLOCKS = HEAD + """
+static void blocks(int fd, short what, void *base) {
+  char byte;
+  (void)fd, (void)what, (void)base;
+  ready();
+  if (read(0, &byte, 1) != 0) abort();
+  exit(0);
+}
+int main(void) {
+  struct event_base *base = event_base_new();
+  struct timeval now = {0, 0};
+  arm(base);
+  event_add(evtimer_new(base, blocks, base), &now);
+  event_base_dispatch(base);
+  return 0;
+}
+"""
+
+LATE = HEAD + """
+static void on_line(int fd, short what, void *base) {
+  char line[16];
+  (void)what;
+  if (read(fd, line, sizeof(line)) <= 0) exit(0);
+  arm(base);
+  printf("ARMED\\n"), fflush(stdout);
+}
+int main(void) {
+  struct event_base *base = event_base_new();
+  event_add(event_new(base, 0, EV_READ | EV_PERSIST, on_line, base), 0);
+  ready();
+  event_base_dispatch(base);
+  return 0;
+}
+"""
+
+
+def calls(dump):
+    return Counter(task["type"] for task in dump["tasks"] if task["leaves"])
+
+
+def dump_of(pid, env, *options):
+    return json.loads(asynctrace("dump", "--format", "json", *options, pid, env=env).stdout)
+
+
+def test_a_forked_child_has_the_watchers_of_its_parent(tmp_path):
+    """And what it frees is its own."""
+    program = compile_c(tmp_path, "forks", FORKS, "-g", "-levent")
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with traced(program, segment_dir=segments) as target:
+        child = int(target.words("CHILD")[0]) if target.words("CHILD") else None
+        if child is None:
+            word, rest = target.process.stdout.readline().split()
+            assert word == "CHILD"
+            child = int(rest)
+        parents, childs = target.dump(), dump_of(child, target.env)
+        assert calls(parents) == Counter(on_timer=3, on_end=1) and calls(childs) == Counter(on_timer=2)
+        os.kill(child, signal.SIGKILL)
+        assert calls(target.dump()) == calls(parents)
+
+
+def test_many_threads_arm(tmp_path):
+    program = compile_c(tmp_path, "threads", THREADS, "-g", "-pthread", "-levent")
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with traced(program, segment_dir=segments) as target:
+        dump = target.dump()
+        assert calls(dump) - Counter(on_end=1) == Counter(on_timer=8 * 250)
+        assert all(count == 0 for count in dump["lost"].values())
+
+
+def test_a_library_that_is_loaded_late(tmp_path):
+    plugin = compile_c(tmp_path, "plugin.so", PLUGIN, "-g", "-shared", "-fPIC", "-levent")
+    program = compile_c(tmp_path, "loads", LOADS)
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with traced(program, plugin, segment_dir=segments) as target:
+        while (calls_now := calls(target.dump())) != Counter(on_timer=2, on_end=1):
+            assert calls_now - Counter(on_timer=2, on_end=1) == Counter()
+
+
+def test_a_callback_that_blocks_is_a_suspect(tmp_path):
+    program = compile_c(tmp_path, "blocks", BLOCKS, "-g", "-levent")
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with traced(program, segment_dir=segments) as target:
+        dump = dump_of(target.pid, target.env, "--blocked", "1ns")
+        (suspect,) = [one for one in dump["suspects"] if one["kind"] == "blocked_worker"]
+        (task,) = [task for task in dump["tasks"] if task["id"] in suspect["tasks"]]
+        assert task["type"] == "blocks" and task["state"] == "running"
+        native = [dump["frames"][i]["function"] for i in dump["stacks"][task["running_stack"]]]
+        assert native[0] == "blocks" and "read" in native[-1], native
+        assert calls(dump) == Counter(on_timer=1)
+
+
+def test_a_loop_that_is_attached_to(tmp_path):
+    """What is armed while the agent is there; after detach the program goes on."""
+    program = compile_c(tmp_path, "late", LATE, "-g", "-levent")
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with running([program], segments) as target:
+        def arm():
+            target.tell("once more")
+            target.until("ARMED")
+
+        target.until("READY")
+        arm()
+        target.attach()
+        arm()
+        arm()
+        assert calls(target.dump()) == Counter(on_timer=2)
+        target.detach()
+        arm()
+        target.attach()
+        arm()
+        assert calls(target.dump()) == Counter(on_timer=3)
+        target.process.stdin.close()
+        assert target.process.wait(PATIENCE) == 0
