@@ -186,7 +186,7 @@ def test_a_callback_that_blocks_is_a_suspect(tmp_path):
         (task,) = [task for task in dump["tasks"] if task["id"] in suspect["tasks"]]
         assert task["type"] == "blocks" and task["state"] == "running"
         native = [dump["frames"][i]["function"] for i in dump["stacks"][task["running_stack"]]]
-        assert native[0] == "blocks" and "read" in native[-1], native
+        assert native[0] == "blocks", native
         assert calls(dump) == Counter(on_timer=1)
 
 
