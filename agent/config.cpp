@@ -21,6 +21,7 @@ Config read_config() {
   config.directory = get("ASYNCTRACE_DIR");
   config.run_id = get("ASYNCTRACE_RUN_ID");
   config.report_in = get("ASYNCTRACE_REPORT_IN");
+  config.hook_rows = get("ASYNCTRACE_HOOK_ROWS");
   if (const char* pid = get("ASYNCTRACE_RUN_PID"))
     config.run_pid = static_cast<uint32_t>(strtoul(pid, nullptr, 10));
   if (const char* size = get("ASYNCTRACE_MAX_SIZE")) {

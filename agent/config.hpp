@@ -10,6 +10,7 @@ struct Config {
   const char* directory = nullptr;  // ASYNCTRACE_DIR
   const char* run_id = nullptr;     // ASYNCTRACE_RUN_ID: becomes a part of the file name
   const char* report_in = nullptr;  // ASYNCTRACE_REPORT_IN: where the direct child of `run` says how it went
+  const char* hook_rows = nullptr;  // ASYNCTRACE_HOOK_ROWS: common/loop_hooks.hpp
   uint32_t run_pid = 0;             // ASYNCTRACE_RUN_PID: who that child is
   uint64_t max_size = 512u << 20;   // ASYNCTRACE_MAX_SIZE, bytes
   uint64_t attached_at = 0;         // as in segment::Header

@@ -68,6 +68,8 @@ void start_preloaded() {
     return report_in(g_config, ReportStatus::kOff, "the kernel has no MADV_WIPEONFORK (Linux 4.14)");
   if (!start_modules() || !start_tables())
     return report_in(g_config, ReportStatus::kOff, "the address space limit (ulimit -v) is too low");
+  if (g_config.hook_rows != nullptr && !add_user_rows(g_config.hook_rows))
+    return report_in(g_config, ReportStatus::kOff, "ASYNCTRACE_HOOK_ROWS is not what asynctrace writes");
   const bool found = find_runtimes();
   if (!found) report_in(g_config, ReportStatus::kNoRuntime);
   else if (!start_tracing()) return;

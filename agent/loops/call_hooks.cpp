@@ -21,6 +21,7 @@ ThreadContext* thread_in_loop() {
 }  // namespace
 }  // namespace asynctrace::agent
 
+using asynctrace::LoopRole;
 using namespace asynctrace::agent;
 
 namespace {

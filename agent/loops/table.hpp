@@ -5,40 +5,9 @@
 #include <cstdint>
 #include <span>
 
+#include "common/loop_hooks.hpp"
+
 namespace asynctrace::agent {
-
-enum class LoopRole : uint8_t {
-  kSetCallback,   // names the watcher's callback: nothing is armed yet
-  kArm,           // from now on the watcher waits; may name its callback, too
-  kDisarm,        // it waits no more
-  kSwitch,        // arms or disarms, as `repeats` says
-  kChange,        // it waits for something else from now on
-  kOnce,          // arms a watcher that ends with its first dispatch
-  kFree,          // the watcher is gone
-  kHold,          // it takes one more kFree
-  kLoop,          // waits and dispatches until it returns; its watcher is the loop
-  kCallbackOf,    // gives the program its callback back
-  kEpollControl,  // epoll_ctl
-  kClose,         // close
-};
-
-// Where a call has something. Arguments are numbered from 0; those from 6 on lie on the stack.
-using Place = int16_t;
-inline constexpr Place kAbsent = -1;
-inline constexpr Place kResult = 100;  // what the function returns
-// What the function stores where argument `n` points.
-constexpr Place stored_at(int n) {
-  return static_cast<Place>(kResult + 1 + n);
-}
-// What lies at this offset, up to 255, behind where argument `n` points.
-inline constexpr Place kField = 0x1000;
-constexpr Place field(int n, int offset) {
-  return static_cast<Place>(kField + n * 256 + offset);
-}
-
-// How often an armed watcher is dispatched before it waits no more.
-inline constexpr Place kAgainAndAgain = -2;
-inline constexpr Place kOneTime = -1;  // an argument: one time where that is 0
 
 // kArm without a callback and with kAgainAndAgain: arms only a watcher that is dispatched again and again.
 struct Row {
@@ -101,5 +70,9 @@ struct Library {
 };
 
 std::span<const Library* const> libraries();
+
+// A user's own rows, as common/loop_hooks.hpp has them. Before the first look at modules. False: no memory,
+// or not what `asynctrace run` writes; then none of them counts.
+bool add_user_rows(const char* rows);
 
 }  // namespace asynctrace::agent

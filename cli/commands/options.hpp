@@ -52,6 +52,7 @@ struct RunOptions {
   bool kill_on_hang = false;
   std::string dump_file;  // "": stderr
   std::vector<ReportTarget> reports;
+  std::string hooks;   // file of --hooks, "": none
   std::string output;  // pattern of -o, "": none
   bool pack = false;   // the files that stay
   uint64_t max_size = 512ull << 20;

@@ -5,6 +5,7 @@
 
 #include "cli/commands/commands.hpp"
 #include "cli/commands/run.hpp"
+#include "cli/hooks/hooks_file.hpp"
 #include "cli/process/agent_environment.hpp"
 #include "cli/process/agent_library.hpp"
 #include "cli/process/segment_directory.hpp"
@@ -43,7 +44,10 @@ Result<int> run_command(const RunOptions& options) {
   auto reports = ReportOutput::open(options);
   if (!reports) return tl::unexpected(reports.error());
 
-  AgentSettings settings{*library, *directory, output, options.max_size, options.follow};
+  auto hook_rows = options.hooks.empty() ? Result<std::string>() : read_hooks(options.hooks);
+  if (!hook_rows) return tl::unexpected(hook_rows.error());
+
+  AgentSettings settings{*library, *directory, output, options.max_size, options.follow, *hook_rows};
   const char* preload = std::getenv("LD_PRELOAD");
   Launch launch{*path,         options.command, current_environment(), options.quit_key, options.crash_stack,
                 options.follow};

@@ -24,6 +24,7 @@ Variables agent_variables(const AgentSettings& settings, const std::string& prel
   if (!settings.directory.empty()) variables.emplace_back("ASYNCTRACE_DIR", settings.directory);
   if (!settings.output.empty()) variables.emplace_back("ASYNCTRACE_OUTPUT", settings.output);
   if (settings.max_size) variables.emplace_back("ASYNCTRACE_MAX_SIZE", std::to_string(*settings.max_size));
+  if (!settings.hook_rows.empty()) variables.emplace_back("ASYNCTRACE_HOOK_ROWS", settings.hook_rows);
   variables.emplace_back("ASYNCTRACE_FOLLOW", settings.follow ? "all" : "none");
   return variables;
 }

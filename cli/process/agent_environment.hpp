@@ -16,6 +16,7 @@ struct AgentSettings {
   std::string output;                // pattern with %e and %p, absolute; "": a file in `directory`
   std::optional<uint64_t> max_size;  // bytes of one segment
   bool follow = true;                // trace children as well
+  std::string hook_rows = {};        // of common/loop_hooks.hpp; "": none
 };
 
 using Variables = std::vector<std::pair<std::string, std::string>>;

@@ -1,7 +1,7 @@
 # Debian packages by purpose, and a way to have them. Sourced.
 
 packages_build=(g++ meson ninja-build pkg-config cmake ccache libunwind-dev libdw-dev libelf-dev
-  libcli11-dev nlohmann-json3-dev libfmt-dev libpugixml-dev libexpected-dev libiberty-dev
+  libcli11-dev libtoml11-dev nlohmann-json3-dev libfmt-dev libpugixml-dev libexpected-dev libiberty-dev
   libzstd-dev libdebuginfod-dev libcapstone-dev)
 packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-futures-dev librust-hyper-dev
   librust-async-std-dev librust-smol-dev librust-libc-dev)
