@@ -119,35 +119,38 @@ struct ImageOfThread {
 struct ImagesOfProcess {
   pid_t pid;
   std::vector<ImageOfThread> threads;
+  const ThreadImage* current = nullptr;  // of the thread that is being walked
 };
 
-pid_t next_thread(Dwfl*, void* process, void** previous) {
-  auto& threads = static_cast<ImagesOfProcess*>(process)->threads;
-  auto* next = *previous == nullptr ? threads.data() : static_cast<ImageOfThread*>(*previous) + 1;
-  if (next == threads.data() + threads.size()) return 0;
+pid_t next_thread(Dwfl*, void* argument, void** previous) {
+  auto& process = *static_cast<ImagesOfProcess*>(argument);
+  auto* next = *previous == nullptr ? process.threads.data() : static_cast<ImageOfThread*>(*previous) + 1;
+  if (next == process.threads.data() + process.threads.size()) return 0;
   *previous = next;
+  process.current = next->image;
   return next->tid;
 }
 
-bool find_thread(Dwfl*, pid_t tid, void* process, void** found) {
-  auto& threads = static_cast<ImagesOfProcess*>(process)->threads;
-  const auto thread = std::ranges::find(threads, tid, &ImageOfThread::tid);
-  if (thread == threads.end()) return false;
+bool find_thread(Dwfl*, pid_t tid, void* argument, void** found) {
+  auto& process = *static_cast<ImagesOfProcess*>(argument);
+  const auto thread = std::ranges::find(process.threads, tid, &ImageOfThread::tid);
+  if (thread == process.threads.end()) return false;
   *found = &*thread;
+  process.current = thread->image;
   return true;
 }
 
-// Of the copied stacks; what lies elsewhere, say a table in the program, does not change.
-bool read_word(Dwfl*, Dwarf_Addr address, Dwarf_Word* result, void* process) {
-  const auto& [pid, threads] = *static_cast<ImagesOfProcess*>(process);
-  for (const auto& [tid, image] : threads) {
-    const uint64_t offset = address - image->stack_start;
-    if (address < image->stack_start || offset + sizeof(*result) > image->stack.size()) continue;
-    std::memcpy(result, &image->stack[offset], sizeof(*result));
+// Of the copied stack; what lies elsewhere, say a table in the program, does not change.
+bool read_word(Dwfl*, Dwarf_Addr address, Dwarf_Word* result, void* argument) {
+  const auto& process = *static_cast<ImagesOfProcess*>(argument);
+  const ThreadImage& image = *process.current;
+  const uint64_t offset = address - image.stack_start;
+  if (address >= image.stack_start && offset + sizeof(*result) <= image.stack.size()) {
+    std::memcpy(result, &image.stack[offset], sizeof(*result));
     return true;
   }
   const iovec into{result, sizeof(*result)}, from{reinterpret_cast<void*>(address), sizeof(*result)};
-  return ::process_vm_readv(pid, &into, 1, &from, 1, 0) == ssize_t{sizeof(*result)};
+  return ::process_vm_readv(process.pid, &into, 1, &from, 1, 0) == ssize_t{sizeof(*result)};
 }
 
 bool set_registers(Dwfl_Thread* thread, void* argument) {
@@ -197,7 +200,7 @@ Result<std::vector<uint64_t>> native_stack_of_stopped_thread(pid_t pid, pid_t ti
 
 Result<std::vector<uint64_t>> native_stack_of_image(pid_t pid, pid_t tid, const ThreadImage& image) {
   const std::string what = fmt::format("stack of thread {} of process {}", tid, pid);
-  ImagesOfProcess process{pid, {{tid, &image}}};
+  ImagesOfProcess process{pid, {{tid, &image}}, &image};
   auto dwfl = map_process(what, pid);
   if (!dwfl) return tl::unexpected(dwfl.error());
   if (!dwfl_attach_state(dwfl->get(), nullptr, pid, &kImageCallbacks, &process)) return failed(what);
@@ -241,12 +244,13 @@ std::vector<NativeThread> native_stacks_of_process(pid_t pid) {
     pid_t tid = 0;
     std::from_chars(name.data(), name.data() + name.size(), tid);
     if (auto image = copy_thread(pid, tid, false)) {
+      image->stack.shrink_to_fit();  // room was made for the largest, and there may be thousands
       sleeping.emplace_back(tid, std::move(*image));
     } else {
       running.push_back({tid, {}, {}, false});
     }
   }
-  ImagesOfProcess process{pid, {}};
+  ImagesOfProcess process{pid, {}, nullptr};
   for (const auto& [tid, image] : sleeping) process.threads.push_back({tid, &image});
   std::vector<NativeThread> threads;
   const auto dwfl = map_process(fmt::format("process {}", pid), pid);
