@@ -70,7 +70,7 @@ def block_ons(dump):
 
 @pytest.mark.parametrize("name, runtime, toolchain, count", [
     ("leaves", "multi", "debian", 56), ("leaves", "current", "debian", 56), ("leaves", "multi", "second", 56),
-    ("leaves_async_std", "threads", "debian", 7),
+    ("leaves_async_std", "threads", "debian", 7), ("nested", "smol", "debian", 2),
 ])
 def test_with_full_debug_info_every_leaf(tmp_path, name, runtime, toolchain, count):
     seen, found = both_ways(program(name, "dev", toolchain), runtime, segment_dir=tmp_path)

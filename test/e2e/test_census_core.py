@@ -10,7 +10,7 @@ import test_schema
 from conftest import PATIENCE, asynctrace, lacking, program, settled, tasks, traced, user_place
 from json_documents import from_lines
 from running import env  # noqa: F401 (a fixture)
-from test_census import leaves, own_tasks, types
+from test_census import block_ons, leaves, own_tasks, types
 from test_crash import all_cores, cores, hangs  # noqa: F401 (cores is a fixture)
 
 
@@ -42,7 +42,7 @@ def test_gcore_of_a_healthy_process(tmp_path, quick):
     assert dump["process"]["pid"] == target.pid and dump["process"]["state"] == "unknown"
     assert dump["process"]["exe"] == live["process"]["exe"]
     assert types(dump) == types(live)
-    assert leaves(dump) == leaves(live)
+    assert leaves(dump) == leaves(live) and block_ons(dump) == block_ons(live) != {}
     assert {thread["tid"] for thread in dump["threads"]} == threads
     assert all(thread["stack"] is not None for thread in dump["threads"])
     # One closure blocks; the target says in which line it does.
