@@ -9,6 +9,7 @@
 #include "cli/commands/descriptor_facts.hpp"
 #include "cli/process/repoll.hpp"
 #include "cli/read_snapshot.hpp"
+#include "cli/tick_rate.hpp"
 
 namespace asynctrace {
 namespace fs = std::filesystem;
@@ -67,7 +68,9 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   if (!symbols) return tl::unexpected(symbols.error());
   if (process.life != Life::kRunning && reason == "request") reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
+  const uint64_t read = clock_ns(CLOCK_MONOTONIC);
   CensusScope scope = add_unseen_tasks(process, *result);
+  result->snapshot.capture_ns += clock_ns(CLOCK_MONOTONIC) - read;
   read_blocked_stacks(process, options.report, *result);
   add_unserved(process, descriptors, result->snapshot);
   result->report = build_report(result->snapshot, *result->symbols, options.report);

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 
 import pytest
+from attaching import running
 from conftest import PATIENCE, asynctrace, program, settled, tasks, traced, user_place
 
 LOCKS = ("Mutex lock", "RwLock read", "RwLock write", "Semaphore acquire")
@@ -31,9 +32,9 @@ def deadlocks(dump):
     return [sorted(suspect["tasks"]) for suspect in dump["suspects"] if suspect["kind"] == "deadlock"]
 
 
-def locked_places(target):
+def locked_places(leaves):
     """The truth: how many tasks wait for a lock in each line."""
-    return Counter(line.split(" ", 1)[0].split("/")[-1] for line in target.words("LEAF") if line.endswith(LOCKS))
+    return Counter(line.split(" ", 1)[0].split("/")[-1] for line in leaves if line.endswith(LOCKS))
 
 
 def assert_deadlock(dump, size, truth):
@@ -58,7 +59,7 @@ def test_a_deadlock_is_named_with_its_holders(tmp_path, scenario, size, runtime,
     with traced(program("hangs", "dev", toolchain), scenario, runtime, segment_dir=tmp_path) as target:
         dump = settled(target)
         text = asynctrace("dump", target.pid, env=target.env).stdout
-        truth = locked_places(target)
+        truth = locked_places(target.words("LEAF"))
         segment = target.kill()
     assert_deadlock(dump, size, truth)
     suspects = text[text.index("SUSPECTS") :]
@@ -85,8 +86,20 @@ def test_the_census_alone_names_them(tmp_path, scenario, size, runtime, toolchai
     """The future of the block_on, which could hold a lock too, lies on a thread's stack."""
     with traced(program("hangs", "dev", toolchain), scenario, runtime, segment_dir=tmp_path, by="nobody") as target:
         dump = at_rest(target)
-        truth = locked_places(target)
+        truth = locked_places(target.words("LEAF"))
     assert_deadlock(dump, size, truth)
+    assert [task["kind"] for task in tasks(dump)].count("block_on") == 1
+
+
+@pytest.mark.parametrize("runtime", ["multi", "current"])
+def test_an_agent_that_came_late_leaves_them_to_the_census(tmp_path, runtime):
+    with running([program("hangs", "dev"), "mutex_deadlock", runtime], tmp_path) as target:
+        lines, _ = target.until("READY")
+        target.attach()
+        dump = at_rest(target)
+        target.end()
+    assert dump["source"] == "both" and not any(task["observed"] for task in tasks(dump))
+    assert_deadlock(dump, 2, locked_places(line for _, line in lines))
     assert [task["kind"] for task in tasks(dump)].count("block_on") == 1
 
 
