@@ -267,8 +267,12 @@ class CoroutineCensus {
     if (placed.state == CoroutineState::kRunning) return "running";
     if (places_.may_be_not_started(placed)) return "not started, or at its first suspension";
     if (places_.yields(placed)) return "co_yield";
-    const std::string& awaited = places_.awaited(placed);
-    return (awaited.empty() ? "leaf unknown" : awaited) + (placed.may_run ? ", unless it runs" : "");
+    std::string awaited = places_.awaited(placed);
+    if (awaited.empty()) {
+      const bool has_lines = places_.frame(placed).line != 0;
+      awaited = has_lines ? "leaf unknown (its code does not tell)" : "leaf unknown (no debug info)";
+    }
+    return awaited + (placed.may_run ? ", unless it runs" : "");
   }
 
   // The coroutines in which Asio carries out an operation say what it is.

@@ -80,6 +80,8 @@ def test_without_debug_info(tmp_path, build):
     assert all(frame["line"] is None for frame in dump["frames"])
     coroutines = [one for task in dump["tasks"] for one in task["coroutines"]]
     assert {one["link"] for one in coroutines} == {None, "call_graph"}
+    kinds = {leaf["kind"] for task in dump["tasks"] for leaf in task["leaves"]}
+    assert "leaf unknown (no debug info)" in kinds and "not started" in kinds
     assert all(one["verified"] for one in coroutines)
 
 
