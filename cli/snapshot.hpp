@@ -221,7 +221,12 @@ struct Repoll {
 };
 
 // What the thread of a poll loop did all the time that one looked.
-enum class LoopState : uint8_t { kSleeps, kTurns, kInCallback };
+enum class LoopState : uint8_t {
+  kSleeps,
+  kTurns,
+  kInCallback,
+  kAway,  // of a loop that the program makes itself: between two waits
+};
 
 // A descriptor that was ready all that time, while its watcher was not called.
 struct Unserved {

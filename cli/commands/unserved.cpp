@@ -80,6 +80,8 @@ class LoopThread {
   }
 
   uint32_t tid() const { return first_.tid; }
+  // Inside a loop of a library, which calls its watchers; else of one that the program makes itself.
+  bool runs_library() const { return loops_.contains(first_.task) || loops_.contains(first_.outer_task); }
 
   void look() {
     const auto now = reader_.thread(index_);
@@ -87,17 +89,21 @@ class LoopThread {
     if (!is_there_) return;
     turns_ = now->parks - first_.parks;
     Doing doing;
+    const bool is_parked = now->state == segment::ThreadState::kParked;
     if (now->task != 0 && !loops_.contains(now->task))
       doing = {LoopState::kInCallback, now->poll_since, now->task};
-    else if (now->state == segment::ThreadState::kParked && is_asleep())
-      doing = {LoopState::kSleeps, now->parks};
+    else if (is_parked && is_asleep()) doing = {LoopState::kSleeps, now->parks};
+    else if (!is_parked && now->task == 0) doing = {LoopState::kAway, now->parks};
     if (doing != doing_) since_ = Clock::now();
     doing_ = doing;
   }
 
   // False: it may have had no chance to serve anything, for it waits for a processor, or has left its loop.
-  bool tell(Unserved& unserved) const {
-    const bool is_long = Clock::now() - since_ >= kWatched / 2 && doing_.state != LoopState::kTurns;
+  // `is_called`: by a library's loop.
+  bool tell(bool is_called, Unserved& unserved) const {
+    const bool may_be_away = doing_.state != LoopState::kAway || !is_called;
+    const bool is_long =
+        Clock::now() - since_ >= kWatched / 2 && doing_.state != LoopState::kTurns && may_be_away;
     if (!is_there_ || (!is_long && turns_ < 2)) return false;
     unserved.tid = first_.tid;
     unserved.loop = is_long ? doing_.state : LoopState::kTurns;
@@ -227,22 +233,26 @@ class Watch {
   void find_loops() {
     for (uint32_t i = 0; i < reader_.used(segment::kWatchers); ++i) {
       const auto watcher = reader_.watcher(i);
-      if (watcher && watcher->callback == 0) loops_.insert(watcher->task);
+      if (watcher && watcher->callback == 0 && watcher->descriptor < 0) loops_.insert(watcher->task);
     }
+    // Workers of runtimes, whose polls last as long as they do.
+    for (const Task& task : snapshot_.tasks)
+      if (task.nests_polls) loops_.insert(task.id);
     for (uint32_t i = 0; i < reader_.used(segment::kThreads); ++i) {
       const auto thread = reader_.thread(i);
-      if (!thread || !(loops_.contains(thread->task) || loops_.contains(thread->outer_task))) continue;
-      threads_.emplace_back(process_, reader_, i, *thread, loops_);
+      if (thread && (thread->task != 0 || thread->parks != 0))
+        threads_.emplace_back(process_, reader_, i, *thread, loops_);
     }
   }
 
   // By the loop that last called it; of one that was never called any loop may be the one.
   bool could_be_served(const Waiting& one, Unserved& unserved) const {
     const uint32_t tid = one.record.last_tid;
+    const bool is_called = one.task->watcher->callback.has_value();
     bool any = false;
     for (const LoopThread& thread : threads_) {
-      if (tid != 0 && thread.tid() != tid) continue;
-      if (!thread.tell(unserved)) return false;
+      if (tid != 0 ? thread.tid() != tid : thread.runs_library() != is_called) continue;
+      if (!thread.tell(is_called, unserved)) return false;
       any = true;
     }
     return any;

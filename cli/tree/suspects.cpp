@@ -233,12 +233,16 @@ std::string SuspectFinder::not_served(const Group& group) const {
     case LoopState::kTurns:
       loop = fmt::format("the loop of thread {} turned {} times", unserved.tid, unserved.turns);
       break;
+    case LoopState::kAway:
+      loop = fmt::format("thread {} does not come back to its loop", unserved.tid);
+      break;
     case LoopState::kInCallback:
       loop = fmt::format("thread {} is in one call of {}", unserved.tid, function_of(unserved.callback));
   }
-  return fmt::format("{} has been ready for {} and {} was not called{}; seen by {} at {} looks, while {}",
-                     descriptor_phrase(*task.task, snapshot), format_duration(unserved.ready_ns),
-                     function_of(unserved.task),
+  const std::string omission =
+      task.type ? function_of(unserved.task) + " was not called" : "nobody took it up";
+  return fmt::format("{} has been ready for {} and {}{}; seen by {} at {} looks, while {}",
+                     descriptor_phrase(*task.task, snapshot), format_duration(unserved.ready_ns), omission,
                      group.tasks.size() > 1 ? fmt::format(", like {} others", group.tasks.size() - 1) : "",
                      unserved.seen_by, unserved.looks, loop);
 }

@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 from conftest import BUILD, CLI, PATIENCE, asynctrace, differences, lacking, traced
+from processes import compile_c
 from test_loops import LIBRARIES, memcached, parked, session, target_of
 from test_schema import check
 
@@ -109,6 +110,44 @@ def test_ready_and_not_served(tmp_path, what, function, loop):
                         f"seen by poll(2) at N looks, while {loop.format(target.pid)}")
     if text is not None:
         assert f". task {task['id']}: fd {descriptor} ({resource}) has been ready for " in text.partition("SUSPECTS")[2]
+
+
+# Without a library. "edge": reads less than there is, and is not told again. "away": leaves its loop.
+PLAIN = """
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+  int away = argc > 1 && strcmp(argv[1], "away") == 0, ends[2], epoll = epoll_create1(0);
+  char byte;
+  if (pipe(ends) != 0) return 1;
+  struct epoll_event late = {away ? EPOLLIN : EPOLLIN | EPOLLET, {.fd = ends[0]}};
+  struct epoll_event end = {EPOLLIN, {.fd = 0}}, event;
+  epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &late);
+  epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &end);
+  if (write(ends[1], "abc", 3) != 3 || epoll_wait(epoll, &event, 1, -1) != 1 || read(ends[0], &byte, 1) != 1) return 1;
+  printf("UNSERVED %d\\nREADY %d\\n", ends[0], (int)getpid());
+  fflush(stdout);
+  if (away) return read(0, &byte, 1) != 0;
+  while (epoll_wait(epoll, &event, 1, -1) == 1 && event.data.fd != 0) continue;
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("what, loop", [("edge", "the loop of thread {} sleeps"),
+                                        ("away", "thread {} does not come back to its loop")])
+def test_ready_in_a_loop_of_the_program_itself(tmp_path, what, loop):
+    program = compile_c(tmp_path, "plain", PLAIN, "-g")
+    with traced(program, what, segment_dir=tmp_path) as target:
+        dump, (suspect,) = unserved(target)
+    (descriptor,) = target.words("UNSERVED")
+    assert [leaf["descriptor"] for task in dump["tasks"] if task["id"] in suspect["tasks"] for leaf in task["leaves"]] == [
+        int(descriptor)]
+    assert suspect["evidence"].startswith(f"fd {descriptor} (pipe, read end) has been ready for ")
+    assert " and nobody took it up; seen by poll(2) at " in suspect["evidence"]
+    assert suspect["evidence"].endswith(" looks, while " + loop.format(target.pid))
 
 
 def test_what_an_epoll_has_told_once_may_stay_writable(tmp_path):

@@ -133,6 +133,9 @@ TEST(Suspects, DescriptorsThatAreReadyAndNotServed) {
   program.snapshot.unserved[0].loop = LoopState::kTurns;
   program.snapshot.unserved[0].turns = 900;
   EXPECT_THAT(evidence(), ::testing::EndsWith("the loop of thread 42 turned 900 times"));
+  program.snapshot.unserved[0].loop = LoopState::kAway;
+  EXPECT_THAT(evidence(), ::testing::EndsWith("thread 42 does not come back to its loop"));
+  program.snapshot.unserved[0].loop = LoopState::kTurns;
 
   const Report report = program.report();
   ASSERT_EQ(report.suspects.size(), 1u);
