@@ -85,6 +85,8 @@ void patch(const Import& import, const LoadedModule& module, SlotPatcher& patche
   if (function == nullptr) return;
   const bool is_plain = function->library == &kLibc;
   if (is_plain && (module.has_own_loop.load(std::memory_order_relaxed) || function->real == nullptr)) return;
+  // Only who watches descriptors cares which are closed.
+  if (function->row->role == LoopRole::kClose && !g_has_plain_loop) return;
   const auto target = reinterpret_cast<uint64_t>(*import.slot);
   const bool is_unresolved = import.is_call && target >= module.start && target < module.end;
   const bool is_bound = *import.slot == function->real;
@@ -93,6 +95,15 @@ void patch(const Import& import, const LoadedModule& module, SlotPatcher& patche
     g_has_plain_loop.store(true, std::memory_order_relaxed);
   patcher.write(import.slot, thunk(ThunkArray::kCall, static_cast<uint32_t>(function - g_functions)));
   g_has_caller |= !is_plain && library_of(module) == nullptr;
+}
+
+void patch_calls_of(std::span<const LoadedModule> modules) {
+  SlotPatcher patcher;
+  const LoadedModule* self = find_module(reinterpret_cast<uint64_t>(&patch_calls_of));
+  for (const LoadedModule& module : modules) {
+    if (&module == self || module.unloaded.load(std::memory_order_relaxed)) continue;
+    for_each_import(read_dynamic(module), [&](const Import& import) { patch(import, module, patcher); });
+  }
 }
 
 }  // namespace
@@ -141,12 +152,9 @@ void patch_loop_calls() {
   if (g_library_has_come) g_patched_modules = 0;
   g_library_has_come = false;
   if (g_count == 0) return;
-  SlotPatcher patcher;
-  const LoadedModule* self = find_module(reinterpret_cast<uint64_t>(&patch_loop_calls));
-  for (const LoadedModule& module : all.subspan(g_patched_modules)) {
-    if (&module == self || module.unloaded.load(std::memory_order_relaxed)) continue;
-    for_each_import(read_dynamic(module), [&](const Import& import) { patch(import, module, patcher); });
-  }
+  const bool had_plain_loop = g_has_plain_loop;
+  patch_calls_of(all.subspan(g_patched_modules));
+  if (g_has_plain_loop && !had_plain_loop) patch_calls_of(all);
   g_patched_modules = all.size();
 }
 

@@ -21,11 +21,11 @@ constexpr uint8_t kEpollSlot = 0xfe;
 constexpr uint8_t kPollSlot = 0xfd;
 constexpr uint32_t kFdBits = 24;
 constexpr uint32_t kOwnerBits = 19;  // with 4 bits below: the 47 bits of a key
-constexpr int kMaxFds = 1 << 20;     // more are not to be had (fs.nr_open)
+constexpr int kMaxFds = 1 << 20;     // more are not to be had by default (fs.nr_open)
 constexpr uint64_t kMaxPolled = 256;
 
 // What may be watched: by one descriptor of epoll, or by several. Bounds what close() looks for.
-std::atomic<uint32_t>* g_watcher_of = nullptr;  // number + 1; kOften: look at all of them
+std::atomic<uint32_t>* g_watcher_of = nullptr;  // number + 1; kSeveral: look at all of them
 constexpr uint32_t kSeveral = UINT32_MAX;
 std::atomic<uint8_t>* g_is_epoll = nullptr;
 std::atomic<uint32_t> g_watched{0};

@@ -62,7 +62,8 @@ def test_watchers_of_a_library(tmp_path, library, by):
     polls = {task["type"]: task["polls"] for task in dump["tasks"] if task["leaves"]}
     for callback, count in (rest.split(" ") for rest in target.words("POLLS")):
         assert polls[callback] == int(count), callback
-    assert len(dump["threads"]) == 1 + (library == "glib")  # which has one for signals
+    # GLib has one for signals, which is known once it sleeps.
+    assert 1 <= len(dump["threads"]) <= 1 + (library == "glib")
     assert f"{name}, 1 worker: 1 parked" in text and ", calls on_readable" in text
     assert target.process.returncode == 0
 
