@@ -11,7 +11,8 @@ from conftest import AGENT, BUILD
 SANITIZED = BUILD / "sanitized_cli" / "cli" / "asynctrace"
 HERE = pathlib.Path(__file__).parent
 # Each verb, each form of output; processes that live, hang, crash and are dead; files that are damaged.
-FILES = ["test_ps_env_dump.py", "test_hang.py", "test_reports.py", "test_export.py", "test_diff.py", "test_census.py"]
+FILES = ["test_ps_env_dump.py", "test_hang.py", "test_reports.py", "test_export.py", "test_diff.py", "test_census.py",
+         "test_coroutines.py"]
 # The sanitizers' own exit codes, which no test takes for one of the CLI's.
 OPTIONS = {"ASAN_OPTIONS": "exitcode=99", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99:print_stacktrace=1"}
 
