@@ -36,21 +36,6 @@ bool is_tuple(const Type& type) {
   return type.name.starts_with('(');
 }
 
-// Futures that poll all that they hold.
-constexpr std::string_view kPollsAll[] = {
-    "tokio::time::timeout::Timeout<",    "tokio::future::poll_fn::PollFn<",
-    "core::future::poll_fn::PollFn<",    "futures_util::future::poll_fn::PollFn<",
-    "futures_util::future::join::",      "futures_util::future::try_join::",
-    "futures_util::future::select::",    "futures_util::future::try_select::",
-    "futures_lite::future::Or<",         "futures_lite::future::Race<",
-    "futures_lite::future::Zip<",        "futures_lite::future::TryZip<",
-    "async_std::future::future::join::", "async_std::future::future::try_join::",
-    "async_std::future::future::race::", "async_std::future::future::try_race::"};
-
-bool polls_all(const Type& type) {
-  return std::ranges::any_of(kPollsAll, [&](auto prefix) { return type.name.starts_with(prefix); });
-}
-
 std::string_view last_part(std::string_view path) {
   return path.substr(path.rfind(':') + 1);
 }
@@ -225,7 +210,7 @@ void FutureWalker::follow_future(TypeId id, uint64_t address, int depth, Nodes& 
   collect_kept(id, address, 0);
   const auto inner =
       std::ranges::count_if(type.members, [&](const Member& member) { return holds_future(member.type); });
-  if (inner > 1 && !polls_all(type)) {
+  if (inner > 1 && !polls_all(type.name)) {
     node.reason = "it holds several futures: which of them it polls is not known";
   } else if (inner > 0) {
     follow_members(id, address, depth, node.children);

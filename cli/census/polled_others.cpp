@@ -22,7 +22,21 @@ constexpr PollsOther kPollsOther[] = {
     {"tokio_stream::stream_ext::next::Next<", "stream", "futures_core::stream::Stream>::poll_next"},
 };
 
+constexpr std::string_view kPollsAll[] = {
+    "tokio::time::timeout::Timeout<",    "tokio::future::poll_fn::PollFn<",
+    "core::future::poll_fn::PollFn<",    "futures_util::future::poll_fn::PollFn<",
+    "futures_util::future::join::",      "futures_util::future::try_join::",
+    "futures_util::future::select::",    "futures_util::future::try_select::",
+    "futures_lite::future::Or<",         "futures_lite::future::Race<",
+    "futures_lite::future::Zip<",        "futures_lite::future::TryZip<",
+    "async_std::future::future::join::", "async_std::future::future::try_join::",
+    "async_std::future::future::race::", "async_std::future::future::try_race::"};
+
 }  // namespace
+
+bool polls_all(std::string_view future) {
+  return std::ranges::any_of(kPollsAll, [&](auto prefix) { return future.starts_with(prefix); });
+}
 
 const PollsOther* polls_other(std::string_view future) {
   const auto* row = std::ranges::find_if(
