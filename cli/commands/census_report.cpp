@@ -11,6 +11,7 @@
 #include "cli/census/census.hpp"
 #include "cli/census/core_image.hpp"
 #include "cli/census/core_threads.hpp"
+#include "cli/coroutines/asio_watchers.hpp"
 #include "cli/coroutines/coroutine_census.hpp"
 #include "cli/native/stopped_thread.hpp"
 #include "cli/process/file_descriptor.hpp"
@@ -172,20 +173,28 @@ Result<OwnedReport> read_core_report(const TracedProcess& process, const Reading
 
 CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result) {
   Snapshot& snapshot = result.snapshot;
-  if (!snapshot.attached_ns || process.life != Life::kRunning) return {};
+  const auto runs_on = [&](RuntimeId runtime) {
+    return [runtime](const Task& task) { return task.runtime == runtime; };
+  };
+  // Coroutines tell the agent nothing; it may be there for the loop below them.
+  const bool only_loops = std::ranges::all_of(snapshot.tasks, runs_on(RuntimeId::kLoop));
+  if (process.life != Life::kRunning || (!snapshot.attached_ns && !only_loops)) return {};
   const auto image = open_process_image(process.pid);
   if (!image) return {};
   const auto threads = [&] { return native_stacks_of_process(process.pid); };
-  CensusScope scope = add_tasks_in_memory(*image, threads, snapshot, *result.symbols);
-  snapshot.unknown_layouts = scope.unknown_layouts;
-  if (scope.tables > 0) snapshot.source = DumpSource::kBoth;
+  CensusScope scope;
+  if (snapshot.attached_ns) {
+    scope = add_tasks_in_memory(*image, threads, snapshot, *result.symbols);
+    snapshot.unknown_layouts = scope.unknown_layouts;
+    if (scope.tables > 0) snapshot.source = DumpSource::kBoth;
+  }
   // Those that take part through the native API are known by it.
-  if (std::ranges::any_of(snapshot.tasks,
-                          [](const Task& task) { return task.runtime == RuntimeId::kNative; }))
-    return scope;
+  if (std::ranges::any_of(snapshot.tasks, runs_on(RuntimeId::kNative))) return scope;
   const ThreadReader reader = {threads, [](pid_t) { return std::vector<uint64_t>(); }};
   const CoroutineScope coroutines = add_coroutines_in_memory(*image, reader, snapshot, *result.symbols);
   if (coroutines.functions > 0) snapshot.source = DumpSource::kBoth;
+  if (std::ranges::any_of(snapshot.tasks, runs_on(RuntimeId::kAsio)))
+    drop_watchers_of_asio(snapshot, *result.symbols);
   return scope;
 }
 

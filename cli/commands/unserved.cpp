@@ -188,15 +188,20 @@ class Watch {
   }
 
   // What is watched edge-triggered may well be writable, and stay so: it was told once. What can be read is
-  // to be read until there is no more.
+  // to be read until there is no more, but for a counter, which may serve as a bell.
   void leave_out_told_ones() {
     if (waiting_.empty()) return;
     Look look(process_, poll_, descriptors_);
     const auto told_once = edge_triggered_descriptors(fmt::format("/proc/{}", process_.pid));
     std::erase_if(waiting_, [&](Waiting& one) {
-      if (told_once.contains(one.descriptor)) one.wanted &= POLLIN;
+      if (told_once.contains(one.descriptor)) one.wanted &= is_counter(one.descriptor) ? 0 : POLLIN;
       return look.ready(one.descriptor, one.wanted).empty();
     });
+  }
+
+  bool is_counter(int descriptor) const {
+    const auto known = descriptors_.find(descriptor);
+    return known != descriptors_.end() && known->second.is_counter;
   }
 
   // 0: not known.

@@ -66,8 +66,11 @@ DescriptorFacts timer(std::string_view info) {
 
 DescriptorFacts counter(std::string_view info) {
   const auto count = whole_number<uint64_t>(field(info, "eventfd-count").value_or(""), 16);
-  if (!count) return {.text = "eventfd", .may_be_polled = true};
-  return readable_if(*count > 0, fmt::format("eventfd, count {}", *count), "the count in its fdinfo");
+  DescriptorFacts facts = {.text = "eventfd", .may_be_polled = true};
+  if (count)
+    facts = readable_if(*count > 0, fmt::format("eventfd, count {}", *count), "the count in its fdinfo");
+  facts.is_counter = true;
+  return facts;
 }
 
 std::string signals(std::string_view info) {

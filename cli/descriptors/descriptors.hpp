@@ -20,6 +20,8 @@ struct DescriptorFacts {
   std::string_view known_by = {};  // what in /proc tells of them
   // To poll a copy of it is known to change nothing, and tells of its own process.
   bool may_be_polled = false;
+  // An eventfd: who is told of each event need not read it.
+  bool is_counter = false;
 };
 
 // Of the target of /proc/PID/fd/N, where that is no socket, and the text of /proc/PID/fdinfo/N.

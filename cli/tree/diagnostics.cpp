@@ -122,7 +122,13 @@ void add_unknown_holders(Report& report) {
 
 void add_census(Report& report) {
   const Snapshot& snapshot = *report.snapshot;
-  if (snapshot.source == DumpSource::kCensus) {
+  const auto is_one = [](const Task& task) { return is_coroutine(task.runtime); };
+  const auto coroutines = std::ranges::count_if(snapshot.tasks, is_one);
+  const bool all_are = coroutines > 0 && std::ranges::all_of(snapshot.tasks, is_one);
+  if (coroutines > 0 && (all_are || (snapshot.source == DumpSource::kBoth && !snapshot.attached_ns))) {
+    report.diagnostics.push_back(
+        {"census", "coroutines are read from memory: their times are not known", ""});
+  } else if (snapshot.source == DumpSource::kCensus) {
     const bool any_block_on =
         std::ranges::any_of(snapshot.tasks, [](const Task& task) { return task.kind == TaskKind::kBlockOn; });
     report.diagnostics.push_back(
@@ -132,7 +138,8 @@ void add_census(Report& report) {
          "asynctrace run, or the lines of `asynctrace env`, for the next start"});
   }
   const auto untyped = std::ranges::count_if(snapshot.tasks, [](const Task& task) {
-    return task.from_census && !is_coroutine(task.runtime) && task.state == TaskState::kWaiting && task.leaves.empty() && !task.torn;
+    return task.from_census && !is_coroutine(task.runtime) && task.state == TaskState::kWaiting &&
+           task.leaves.empty() && !task.torn;
   });
   if (untyped > 0) {
     report.diagnostics.push_back({"census_no_types",

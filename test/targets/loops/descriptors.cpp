@@ -230,6 +230,8 @@ int main(int argc, char** argv) {
     int ends[2];
     check("pair", socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
     event_add(event_new(g_base, ends[0], EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_tick, nullptr), nullptr);
+  } else if (what == "bell") {
+    event_add(event_new(g_base, eventfd(1, 0), EV_READ | EV_ET | EV_PERSIST, on_tick, nullptr), nullptr);
   } else if (what == "timer") {
     const int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     const itimerspec once = {{0, 0}, {0, 1'000'000}};
