@@ -373,9 +373,8 @@ static_assert(sizeof(NativeTask) == 64);
 // cause whose record has the same `arming` as `cause_arming` tells what caused it in turn; any other one was
 // armed again since.
 struct Watcher {
-  uint64_t task;  // id
-  uint64_t
-      callback;  // the program's function; 0: none, or, without a descriptor, the task is the loop itself
+  uint64_t task;       // id
+  uint64_t callback;   // the program's function; 0: none. The task of a loop has no descriptor either
   int32_t descriptor;  // what it watches; of a signal's watcher its number; -1: none, or not known
   uint16_t library;    // label of the library's name
   uint16_t reserved;
