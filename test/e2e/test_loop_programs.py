@@ -2,6 +2,7 @@
 watch."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -111,6 +112,38 @@ def test_nghttpd(tmp_path, by_agent):
         with connected(port):
             server.dump_when(lambda dump: kinds(dump) - Counter(timer=9) == idle + Counter(read=1))
         server.dump_when(lambda dump: kinds(dump) - Counter(timer=9) == idle)
+
+
+def wait_for_reader(fifo):
+    """Its other end."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            assert error.errno == errno.ENXIO and time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("by_agent", [False, True], ids=["without", "with"])
+def test_ctest(tmp_path, by_agent):
+    """libuv: waits for its child's output and end, no longer than told."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "CTestTestfile.cmake").write_text(
+        f'add_test(reads /bin/cat "{fifo}")\nset_tests_properties(reads PROPERTIES TIMEOUT 600)\n')
+    with program(["ctest", "-V"], tmp_path, by_agent, cwd=tmp_path) as ctest:
+        writer = wait_for_reader(fifo)
+        if by_agent:
+            dump = ctest.dump_when(lambda dump: kinds(dump) == Counter({"read": 1, "signal": 1, "timer": 1}))
+            assert runtimes(dump) == ["libuv"]
+            resources = {leaf["kind"]: leaf["resource"] for task in dump["tasks"] for leaf in task["leaves"]}
+            assert resources == {"read": "pipe, read end", "signal": "SIGCHLD", "timer": None}
+        os.write(writer, b"what it reads\n")
+        os.close(writer)
+        ctest.read_until("1: what it reads")
+        ctest.read_until("100% tests passed, 0 tests failed out of 1")
+        assert ctest.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("by_agent", [False, True], ids=["without", "with"])
