@@ -70,7 +70,7 @@ const char* prepare(bool& has_runtime) {
   }
   const auto look = [](void* found) {
     refresh();
-    *static_cast<bool*>(found) = find_runtimes() || has_loop_library();
+    *static_cast<bool*>(found) = find_runtimes() || has_loop_library() || has_plain_caller();
   };
   if (!alone_with_modules(look, &has_runtime)) return "another thread is at the agent's tables";
   return has_runtime ? open_segment() : nullptr;

@@ -45,6 +45,10 @@ LoopFunction* find_function_named(const char* name) {
   return nullptr;
 }
 
+const LoadedModule* this_module() {
+  return find_module(reinterpret_cast<uint64_t>(&this_module));
+}
+
 const Library* library_of(const LoadedModule& module) {
   const char* name = soname(module);
   for (const Library* library : libraries())
@@ -99,7 +103,7 @@ void patch(const Import& import, const LoadedModule& module, SlotPatcher& patche
 
 void patch_calls_of(std::span<const LoadedModule> modules) {
   SlotPatcher patcher;
-  const LoadedModule* self = find_module(reinterpret_cast<uint64_t>(&patch_calls_of));
+  const LoadedModule* self = this_module();
   for (const LoadedModule& module : modules) {
     if (&module == self || module.unloaded.load(std::memory_order_relaxed)) continue;
     for_each_import(read_dynamic(module), [&](const Import& import) { patch(import, module, patcher); });
@@ -141,6 +145,21 @@ bool find_loop_library(LoadedModule& module) {
 
 bool has_loop_library() {
   return g_has_library || g_has_plain_loop;
+}
+
+bool has_plain_caller() {
+  const LoadedModule* self = this_module();
+  bool found = false;
+  for (const LoadedModule& module : modules()) {
+    const bool is_other = module.unloaded.load(std::memory_order_relaxed) ||
+                          module.has_own_loop.load(std::memory_order_relaxed) || &module == self;
+    if (is_other) continue;
+    for_each_import(read_dynamic(module), [&](const Import& import) {
+      const LoopFunction* function = find_function_named(import.name);
+      found |= function != nullptr && function->row->role == LoopRole::kEpollControl;
+    });
+  }
+  return found;
 }
 
 bool loop_library_has_caller() {

@@ -33,6 +33,9 @@ bool find_loop_library(LoadedModule& module);
 // Or a module that makes its own, see plain.hpp: known once its calls are patched.
 bool has_loop_library();
 
+// Whether a module makes its own, patched or not; see plain.hpp.
+bool has_plain_caller();
+
 // Whether another module than these libraries calls one, as of the last patch_loop_calls().
 bool loop_library_has_caller();
 

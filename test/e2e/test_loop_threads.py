@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 
+import pytest
 from attaching import running
 from conftest import PATIENCE, asynctrace, traced
 from processes import compile_c
@@ -190,9 +191,40 @@ def test_a_callback_that_blocks_is_a_suspect(tmp_path):
         assert calls(dump) == Counter(on_timer=1)
 
 
-def test_a_loop_that_is_attached_to(tmp_path):
+OWN_LOOP = """
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+static int epoll;
+static int add(int fd) {
+  struct epoll_event event = {EPOLLIN, {.fd = fd}};
+  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+int main(void) {
+  struct epoll_event event;
+  char line[64];
+  int ends[2];
+  epoll = epoll_create1(0);
+  if (add(0) != 0) return 1;
+  printf("READY %d\\n", (int)getpid()), fflush(stdout);
+  while (epoll_wait(epoll, &event, 1, -1) == 1 && read(0, line, sizeof(line)) > 0) {
+    if (pipe(ends) != 0 || add(ends[0]) != 0) return 1;
+    printf("ARMED\\n"), fflush(stdout);
+  }
+  return 0;
+}
+"""
+
+
+def kinds(dump):
+    return Counter(leaf["kind"] for task in dump["tasks"] for leaf in task["leaves"])
+
+
+@pytest.mark.parametrize("name, source, watchers", [
+    ("late", LATE, lambda dump: calls(dump)["on_timer"]), ("own", OWN_LOOP, lambda dump: kinds(dump)["read"])])
+def test_a_loop_that_is_attached_to(tmp_path, name, source, watchers):
     """What is armed while the agent is there; after detach the program goes on."""
-    program = compile_c(tmp_path, "late", LATE, "-g", "-levent")
+    program = compile_c(tmp_path, name, source, "-g", "-levent")
     segments = tmp_path / "segments"
     segments.mkdir()
     with running([program], segments) as target:
@@ -205,11 +237,11 @@ def test_a_loop_that_is_attached_to(tmp_path):
         target.attach()
         arm()
         arm()
-        assert calls(target.dump()) == Counter(on_timer=2)
+        assert watchers(target.dump()) == 2
         target.detach()
         arm()
         target.attach()
         arm()
-        assert calls(target.dump()) == Counter(on_timer=3)
+        assert watchers(target.dump()) == 3
         target.process.stdin.close()
         assert target.process.wait(PATIENCE) == 0
