@@ -1,5 +1,5 @@
-// census_seeds DIRECTORY: writes a small core file: two tasks on a heap, a copy of one on a stack, and a
-// program's first page.
+// census_seeds DIRECTORY: writes a small core file: two tasks and a coroutine on a heap, a copy of one task
+// on a stack, and a program's first page.
 #include <elf.h>
 #include <sys/procfs.h>
 
@@ -81,7 +81,9 @@ std::string program_page() {
 }  // namespace
 
 int main(int, char** arguments) {
-  const std::string heap = words({0xcc, 0, kTokioTable, 1, 0, 7, 0, 0x200, 0, 0, kAsyncTaskTable, 0});
+  const std::string heap = words({0xcc, 0, kTokioTable, 1, 0, 7, 0, 0x200, 0, 0, kAsyncTaskTable, 0,
+                                  // A block of malloc's with a coroutine in it, and what is left of the heap.
+                                  0, 0x31, kResume, kDestroy, 0, 0, 0, 0x71, 0, 0});
   const std::string stack = words({0xcc, 0, kTokioTable, 0, 0, 7});
   const std::string parts[] = {notes(), program_page(), heap, stack};
   const uint64_t addresses[] = {0, kProgram, kHeap, kStack};
