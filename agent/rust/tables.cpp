@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include <algorithm>
 #include <span>
 
 #include "agent/capture/cfi.hpp"
@@ -67,7 +68,12 @@ uint32_t row_for(const Row* rows, uint32_t& count, ThunkArray array, uint64_t ad
 
 class Finder {
  public:
-  Finder(const LoadedModule& module, const SymbolIndex& symbols) : module_(module), symbols_(symbols) {}
+  Finder(const LoadedModule& module, const SymbolIndex& symbols) : module_(module), symbols_(symbols) {
+    for (const Elf64_Phdr& header : segments(true)) {
+      code_start_ = std::min(code_start_, module.bias + header.p_vaddr);
+      code_end_ = std::max(code_end_, module.bias + header.p_vaddr + header.p_filesz);
+    }
+  }
 
   // True: found how a runtime polls its tasks, or at least wakers.
   bool run() {
@@ -109,10 +115,17 @@ class Finder {
     return {module_.headers, module_.headers + module_.header_count, executable};
   }
 
-  bool is_code(uint64_t address) const {
-    for (const Elf64_Phdr& header : segments(true))
-      if (address - module_.bias - header.p_vaddr < header.p_filesz) return true;
-    return false;
+  bool is_code(uint64_t address) const { return code_from(address) != 0; }
+
+  // Bytes of code from there on; 0: it is none.
+  uint64_t code_from(uint64_t address) const {
+    // Most words are not.
+    if (address < code_start_ || address >= code_end_) return 0;
+    for (const Elf64_Phdr& header : segments(true)) {
+      const uint64_t offset = address - module_.bias - header.p_vaddr;
+      if (offset < header.p_filesz) return header.p_filesz - offset;
+    }
+    return 0;
   }
 
   bool is_data(uint64_t address, uint64_t size) const {
@@ -171,7 +184,8 @@ class Finder {
   bool refers_to(uint64_t function, uint64_t table) const {
     constexpr uint64_t kLongest = 256;
     const auto* code = reinterpret_cast<const unsigned char*>(function);
-    for (uint64_t i = 0; i + 7 <= kLongest && is_code(function + i + 6); i++) {
+    const uint64_t length = std::min(kLongest, code_from(function));
+    for (uint64_t i = 0; i + 7 <= length; i++) {
       const bool wide = (code[i] & 0xf8) == 0x48;
       const bool rip_relative = (code[i + 2] & 0xc7) == 0x05;
       if (!wide || !rip_relative || (code[i + 1] != 0x8d && code[i + 1] != 0x8b)) continue;
@@ -284,6 +298,7 @@ class Finder {
 
   const LoadedModule& module_;
   const SymbolIndex& symbols_;
+  uint64_t code_start_ = UINT64_MAX, code_end_ = 0;  // around all of it
   bool found_wakers_ = false;
 };
 
