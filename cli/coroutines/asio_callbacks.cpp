@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "cli/census/memory_scan.hpp"
+#include "cli/coroutines/asio_operations.hpp"
 #include "cli/coroutines/glibc_heaps.hpp"
 #include "cli/symbols/demangle.hpp"
 #include "common/include/asynctrace/abi.h"
@@ -88,7 +89,7 @@ std::string handler_in(std::string_view arguments) {
   const auto parts = split(arguments);
   std::string_view last;
   for (const std::string_view part : parts) {
-    if (part.starts_with("asio::") || part.starts_with("boost::asio::")) {
+    if (is_asio(part)) {
       const size_t open = part.find('<');
       if (open == std::string_view::npos || part.find("_op<") == std::string_view::npos) continue;
       if (std::string inner = handler_in(arguments_at(part, open)); !inner.empty()) return inner;

@@ -10,7 +10,7 @@
 
 namespace asynctrace {
 
-// Whether a function is of one of the two.
+// Whether a function, or a type, is of one of the two.
 bool is_asio(std::string_view function);
 
 // Of "..::initiate<asio::basic_stream_socket<..>::initiate_async_receive, ..>" and the like, in plain words.
