@@ -55,6 +55,7 @@ bool start_once(Patching patching) {
 
 // For the first call into a poll loop's library, in any thread; takes no lock of the loader.
 bool start_tracing_now() {
+  const ErrnoKeeper errno_keeper;
   return unwinder_is_ready() && start_once(Patching::kLater);
 }
 

@@ -12,7 +12,8 @@
 
 namespace asynctrace::agent {
 
-// What the target sees of errno must not depend on us.
+// What the target sees of errno must not depend on us. For slow paths, which make system calls; a hook that
+// runs once for each event has none of its own and needs no keeper.
 class ErrnoKeeper {
  public:
   ErrnoKeeper() : saved_(errno) {}

@@ -23,30 +23,38 @@ struct Real {
 };
 Real g_real;
 
-void set_state(ThreadContext& context, segment::ThreadState state, uint64_t ticks) {
-  segment::Thread& record = *context.record;
-  std::atomic_ref<uint64_t>(record.state_since).store(ticks, std::memory_order_relaxed);
-  std::atomic_ref<segment::ThreadState>(record.state).store(state, std::memory_order_release);
+std::atomic_ref<segment::ThreadState> state_of(const ThreadContext& context) {
+  return std::atomic_ref<segment::ThreadState>(context.record->state);
 }
 
-void park() {
-  if (g_detached.load(std::memory_order_relaxed)) return;
+// A thread that never sleeps shows the time only now and then: that costs as much as all the rest.
+constexpr uint64_t kTurnsPerClock = 64;
+
+// Whether it sleeps from now on. A call that does not wait is a turn of the loop all the same.
+bool park(bool waits) {
+  if (g_detached.load(std::memory_order_relaxed)) return false;
   const HookGuard guard(current_thread());
-  if (!guard) return;
+  if (!guard) return false;
   ThreadContext& context = guard.context();
-  const uint64_t ticks = now();
   context.begun.task_id = 0;
+  segment::Thread& record = *context.record;
+  const uint64_t turns = record.parks + 1;
+  std::atomic_ref<uint64_t>(record.parks).store(turns, std::memory_order_relaxed);
+  g_segment.reserve_ahead(segment::kLeaves);
+  if (!waits && turns % kTurnsPerClock != 0) return false;
+  const uint64_t ticks = now();
   segment::Header& header = g_segment.header();
   refresh_clock(header.clock, ticks);
   std::atomic_ref<uint64_t>(header.last_event).store(ticks, std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(context.record->parks).fetch_add(1, std::memory_order_relaxed);
-  g_segment.reserve_ahead(segment::kLeaves);
-  set_state(context, segment::ThreadState::kParked, ticks);
+  if (!waits) return false;
+  std::atomic_ref<uint64_t>(record.state_since).store(ticks, std::memory_order_relaxed);
+  state_of(context).store(segment::ThreadState::kParked, std::memory_order_release);
+  return true;
 }
 
 void unpark() {
   const HookGuard guard(current_thread());
-  if (guard) set_state(guard.context(), segment::ThreadState::kOther, now());
+  if (guard) state_of(guard.context()).store(segment::ThreadState::kOther, std::memory_order_release);
 }
 
 bool waits(const timespec* timeout) {
@@ -56,43 +64,30 @@ bool waits(const timespec* timeout) {
 // No destructor brings the thread back: these calls are cancellation points, and what unwinds through here
 // must find nothing to run.
 template <typename F, typename... Args>
-int parked(F function, Args... args) {
-  {
-    const ErrnoKeeper errno_keeper;
-    park();
-  }
+int parked(bool waits, F function, Args... args) {
+  const bool is_parked = park(waits);
   const int result = function(args...);
-  const ErrnoKeeper errno_keeper;
-  unpark();
+  if (is_parked) unpark();
   return result;
 }
 
 int counted(int epoll, const epoll_event* events, int count) {
-  const ErrnoKeeper errno_keeper;
   if (count > 0) count_events(epoll, events, count);
   return count;
 }
 
 template <typename F, typename... Args>
 int polled(PolledCall call, F function, pollfd* fds, nfds_t count, Args... args) {
-  {
-    const ErrnoKeeper errno_keeper;
-    begin_polled(call, fds, count);
-  }
-  const int result = parked(function, fds, count, args...);
-  const ErrnoKeeper errno_keeper;
+  begin_polled(call, fds, count);
+  const int result = parked(call.waits, function, fds, count, args...);
   end_polled(call, fds, count);
   return result;
 }
 
 template <typename F, typename... Args>
 int selected(PolledCall call, F function, SelectedSets sets, Args... args) {
-  {
-    const ErrnoKeeper errno_keeper;
-    begin_selected(call, sets);
-  }
-  const int result = parked(function, sets.count, sets.read, sets.write, sets.except, args...);
-  const ErrnoKeeper errno_keeper;
+  begin_selected(call, sets);
+  const int result = parked(call.waits, function, sets.count, sets.read, sets.write, sets.except, args...);
   end_selected(call, sets, result < 0);
   return result;
 }
@@ -121,17 +116,19 @@ void start_poll_loop() {
 using namespace asynctrace::agent;
 
 ASYNCTRACE_EXPORT int epoll_wait(int fd, epoll_event* events, int max, int timeout) {
-  return counted(fd, events, parked(real(g_real.epoll_wait, "epoll_wait"), fd, events, max, timeout));
+  const auto function = real(g_real.epoll_wait, "epoll_wait");
+  return counted(fd, events, parked(timeout != 0, function, fd, events, max, timeout));
 }
 
 ASYNCTRACE_EXPORT int epoll_pwait(int fd, epoll_event* events, int max, int timeout, const sigset_t* mask) {
-  return counted(fd, events, parked(real(g_real.epoll_pwait, "epoll_pwait"), fd, events, max, timeout, mask));
+  const auto function = real(g_real.epoll_pwait, "epoll_pwait");
+  return counted(fd, events, parked(timeout != 0, function, fd, events, max, timeout, mask));
 }
 
 ASYNCTRACE_EXPORT int epoll_pwait2(int fd, epoll_event* events, int max, const timespec* timeout,
                                    const sigset_t* mask) {
-  return counted(fd, events,
-                 parked(real(g_real.epoll_pwait2, "epoll_pwait2"), fd, events, max, timeout, mask));
+  const auto function = real(g_real.epoll_pwait2, "epoll_pwait2");
+  return counted(fd, events, parked(waits(timeout), function, fd, events, max, timeout, mask));
 }
 
 ASYNCTRACE_EXPORT int poll(pollfd* fds, nfds_t count, int timeout) {

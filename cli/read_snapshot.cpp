@@ -169,8 +169,8 @@ class Builder {
       out.state = parked              ? ThreadState::kParked
                   : thread->task != 0 ? ThreadState::kPolling
                                       : ThreadState::kOther;
-      out.in_state_ns =
-          durations_.since(out.state == ThreadState::kPolling ? thread->poll_since : thread->state_since);
+      if (out.state == ThreadState::kPolling) out.in_state_ns = durations_.since(thread->poll_since);
+      if (parked) out.in_state_ns = durations_.since(thread->state_since);
       snapshot_.threads.push_back(std::move(out));
     }
   }
@@ -276,6 +276,9 @@ class Builder {
     // One that stays armed waits anew after each dispatch.
     if ((first_wait || out.kind == TaskKind::kWatcher) && out.state == TaskState::kWaiting)
       leaf.waiting_ns = std::min(leaf.waiting_ns, out.in_state_ns);
+    // Armed in its own dispatch, which goes on.
+    if (out.kind == TaskKind::kWatcher && out.state == TaskState::kRunning && in.poll == task.polls)
+      leaf.waiting_ns = 0;
     leaf.registered = in.registered;
     leaf.own_waker = (in.flags & segment::kOwnWaker) != 0;
     leaf.exact_end = (in.flags & segment::kNoExactEnd) == 0;

@@ -33,12 +33,16 @@ const StackEntry* stack_of_call(const HookGuard& guard, uint64_t* frame) {
   if (site.return_address != reinterpret_cast<uint64_t>(asynctrace_dispatch_return) || dispatch == nullptr)
     return capture(guard, site);
   const uint64_t callback[] = {dispatch->callback + 1};
-  return intern_stack(callback, asynctrace::segment::kIncomplete);
+  constexpr uint16_t kFlags = asynctrace::segment::kIncomplete;
+  // Most often it does so each time.
+  const StackEntry* last = stack_entry(dispatch->armed_at);
+  const bool is_same = last != nullptr && last->count == 1 && last->pcs[0] == callback[0] &&
+                       last->flags == kFlags && last->gone_with.load(std::memory_order_acquire) == 0;
+  return is_same ? last : intern_stack(callback, kFlags);
 }
 
 // What a hook does while the guard is held, on as little stack as may be: below it stacks are walked.
 void record(CallRegisters* registers, uint64_t* frame) {
-  const ErrnoKeeper errno_keeper;
   // Every program closes files.
   const bool begins = loop_function(static_cast<uint32_t>(registers->number)).row->role != LoopRole::kClose;
   if (!begins && !watches_anything()) return;
@@ -75,7 +79,6 @@ CallTarget asynctrace_before_call(CallRegisters* registers, uint64_t* frame) {
 }
 
 void asynctrace_after_call(CallRegisters* registers, uint64_t* frame) {
-  const ErrnoKeeper errno_keeper;
   Call call(*registers, frame);
   if (call.row().role == LoopRole::kCallbackOf) call.give_callback_back();
   if (!registers->is_recorded) return;

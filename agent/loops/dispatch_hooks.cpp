@@ -3,12 +3,10 @@
 #include "agent/live.hpp"
 #include "agent/loops/calls.hpp"
 #include "agent/loops/watchers.hpp"
-#include "agent/platform.hpp"
 
 using namespace asynctrace::agent;
 
 CallTarget asynctrace_before_dispatch(CallRegisters* call, uint64_t* frame) {
-  const ErrnoKeeper errno_keeper;
   const auto number = static_cast<uint32_t>(call->number);
   const WatcherEntry& entry = watcher_entry(number);
   const CallTarget target{const_cast<void*>(entry.callback.load(std::memory_order_acquire)), 0};
@@ -24,7 +22,6 @@ CallTarget asynctrace_before_dispatch(CallRegisters* call, uint64_t* frame) {
 
 void asynctrace_after_dispatch(CallRegisters* call, uint64_t* frame) {
   if (!call->is_begun) return;
-  const ErrnoKeeper errno_keeper;
   const HookGuard guard(current_thread());
   if (!guard) return;
   guard.context().library_call = call->outer_call;
@@ -42,13 +39,9 @@ void asynctrace_after_dispatch(CallRegisters* call, uint64_t* frame) {
 // The library has done with a watcher, by whatever end: nothing calls its thunk any more.
 void asynctrace_notify_hook(void* data, uint32_t number) {
   auto* const notify = reinterpret_cast<void (*)(void*)>(notify_of(number));
-  {
-    const ErrnoKeeper errno_keeper;
-    const HookGuard guard(current_thread());
-    if (guard) {
-      end_watcher(guard, number);
-      give_back(guard, number);
-    }
+  if (const HookGuard guard(current_thread()); guard) {
+    end_watcher(guard, number);
+    give_back(guard, number);
   }
   if (notify != nullptr) notify(data);
 }

@@ -202,10 +202,14 @@ void give_back(const HookGuard& guard, uint32_t number) {
 
 __attribute__((noinline)) bool arm(const HookGuard& guard, uint32_t number, const StackEntry* stack) {
   WatcherEntry& entry = g_entries[number];
-  const uint64_t ticks = now();
+  const uint64_t id = entry.task_id.load(std::memory_order_relaxed);
+  const Frame* frame = guard.context().frame;
+  // By its own callback: it waits from the end of that one on, which will tell when that was.
+  const bool is_by_itself = frame != nullptr && frame->task_id == id;
+  const uint64_t ticks = is_by_itself ? frame->began : now();
   publish_cause(guard, number);
   const LeafOwner owner{.task = entry.task,
-                        .task_id = entry.task_id.load(std::memory_order_relaxed),
+                        .task_id = id,
                         .poll = task_entry(entry.task).polls,
                         .own_waker = false,
                         .registered = ticks,
@@ -214,7 +218,7 @@ __attribute__((noinline)) bool arm(const HookGuard& guard, uint32_t number, cons
   const uint32_t leaf = begin_leaf(guard, owner, stack != nullptr ? stack->number : segment::kNoStack);
   const uint32_t before = entry.leaf.exchange(leaf, std::memory_order_acq_rel);
   if (before != kNone) end_leaf(guard, before, false);
-  mark_waiting(entry.task, ticks);
+  if (!is_by_itself) mark_waiting(entry.task, ticks);
   return before != kNone;
 }
 

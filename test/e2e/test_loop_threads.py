@@ -114,6 +114,19 @@ int main(void) {
 }
 """
 
+SPINS = HEAD + """
+#include <fcntl.h>
+int main(void) {
+  char byte;
+  struct event_base *base = event_base_new();
+  arm(base);
+  fcntl(0, F_SETFL, O_NONBLOCK);
+  ready();
+  while (read(0, &byte, 1) != 0) event_base_loop(base, EVLOOP_NONBLOCK);
+  return 0;
+}
+"""
+
 LATE = HEAD + """
 static void on_line(int fd, short what, void *base) {
   char line[16];
@@ -189,6 +202,16 @@ def test_a_callback_that_blocks_is_a_suspect(tmp_path):
         native = [dump["frames"][i]["function"] for i in dump["stacks"][task["running_stack"]]]
         assert native[0] == "blocks", native
         assert calls(dump) == Counter(on_timer=1)
+
+
+def test_a_loop_that_never_sleeps_is_never_parked(tmp_path):
+    program = compile_c(tmp_path, "spins", SPINS, "-g", "-levent")
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with traced(program, segment_dir=segments) as target:
+        dumps = [target.dump() for _ in range(5)]
+    assert all(thread["state"] != "parked" for dump in dumps for thread in dump["threads"])
+    assert [calls(dump) for dump in dumps] == [Counter(on_timer=1)] * 5
 
 
 OWN_LOOP = """

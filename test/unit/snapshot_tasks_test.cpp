@@ -88,6 +88,24 @@ TEST(SnapshotTasks, WatchersOfPollLoops) {
   EXPECT_FALSE(snapshot.tasks[2].watcher->callback);
 }
 
+// What a watcher has armed in its own dispatch does not wait before that is over.
+TEST(SnapshotTasks, AWatcherThatArmedItself) {
+  const auto waiting_ns = [](TaskState state, uint32_t poll) {
+    SegmentImage image;
+    segment::Task task = waiting_task(3);
+    task.state = uint64_t{4000} << 2 | static_cast<uint64_t>(state);
+    task.polls = 2;
+    task.kind_and_flags = static_cast<uint8_t>(TaskKind::kWatcher) << 4;
+    image.add(kTasks, task);
+    image.add(kWatchers, watcher_record(3, 0x2600, 7, segment::kNoLabel));
+    image.add(kLeaves, segment::Leaf{4 | kLeafLive, 0, 3, kNoStack, poll, 3000, 3000, 0});
+    return read(image).tasks.at(0).leaves.at(0).waiting_ns;
+  };
+  EXPECT_EQ(waiting_ns(TaskState::kRunning, 2), 0u);
+  EXPECT_EQ(waiting_ns(TaskState::kWaiting, 2), kDeath - 4000);
+  EXPECT_EQ(waiting_ns(TaskState::kRunning, 1), kDeath - 3000);
+}
+
 segment::Watcher armed(uint64_t task, uint32_t arming, uint64_t cause, uint32_t cause_arming) {
   segment::Watcher watcher = watcher_record(task, 0x1000 + task * 16, -1, segment::kNoLabel);
   watcher.arming = arming;
