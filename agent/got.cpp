@@ -91,23 +91,24 @@ const char* soname(const LoadedModule& module) {
              : "";
 }
 
-namespace {
-
-uint64_t exported(const LoadedModule& module, const char* name, unsigned char type) {
+const Elf64_Sym* exported_symbol(const LoadedModule& module, const char* name, unsigned char type) {
   const DynamicSection dynamic = read_dynamic(module);
-  if (dynamic.strings == nullptr || dynamic.symbols == nullptr || dynamic.gnu_hash == nullptr) return 0;
-  const Elf64_Sym* symbol = look_up(dynamic, name, type);
+  if (dynamic.strings == nullptr || dynamic.symbols == nullptr) return nullptr;
+  if (dynamic.gnu_hash != nullptr) return look_up(dynamic, name, type);
+  if (dynamic.hash == nullptr) return nullptr;
+  for (const Elf64_Sym& symbol : std::span(dynamic.symbols, dynamic.hash[1]))
+    if (is_exported(symbol, type) && strcmp(dynamic.name_of(symbol), name) == 0) return &symbol;
+  return nullptr;
+}
+
+uint64_t exported_function(const LoadedModule& module, const char* name) {
+  const Elf64_Sym* symbol = exported_symbol(module, name, STT_FUNC);
   return symbol != nullptr ? module.bias + symbol->st_value : 0;
 }
 
-}  // namespace
-
-uint64_t exported_function(const LoadedModule& module, const char* name) {
-  return exported(module, name, STT_FUNC);
-}
-
 uint64_t exported_variable(const LoadedModule& module, const char* name) {
-  return exported(module, name, STT_OBJECT);
+  const Elf64_Sym* symbol = exported_symbol(module, name, STT_OBJECT);
+  return symbol != nullptr ? module.bias + symbol->st_value : 0;
 }
 
 }  // namespace asynctrace::agent

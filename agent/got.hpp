@@ -34,6 +34,9 @@ DynamicSection read_dynamic(const LoadedModule& module);
 // "" where it has none.
 const char* soname(const LoadedModule& module);
 
+// What it defines under this name, of this type (STT_FUNC, STT_OBJECT); null: nothing.
+const Elf64_Sym* exported_symbol(const LoadedModule& module, const char* name, unsigned char type);
+
 // Run-time address of the function that it defines under this name; 0: none, or one that is chosen at run
 // time.
 uint64_t exported_function(const LoadedModule& module, const char* name);

@@ -54,7 +54,7 @@ bool comes_before_libc() {
 }
 
 void start_imports() {
-  const LoadedModule* self = find_module(address_of_agent());
+  const LoadedModule* self = agent_module();
   if (self == nullptr) return;
   const DynamicSection dynamic = read_dynamic(*self);
   for (const Elf64_Sym& symbol : std::span(dynamic.symbols, dynamic.hash[1])) {
@@ -68,7 +68,7 @@ void start_imports() {
 }
 
 void redirect_imports(const LoadedModule& module, SlotPatcher& patcher) {
-  if (&module == find_module(address_of_agent())) return;
+  if (&module == agent_module()) return;
   for_each_import(read_dynamic(module), [&](const Import& import) {
     if (import.is_own || import.is_plain) return;
     for (const Exported& row : std::span(g_exported, g_count)) {

@@ -15,6 +15,8 @@
 #include "agent/clock.hpp"
 #include "agent/config.hpp"
 #include "agent/crash.hpp"
+#include "agent/elf_symbols.hpp"
+#include "agent/got.hpp"
 #include "agent/imports.hpp"
 #include "agent/interpose.hpp"
 #include "agent/late_modules.hpp"
@@ -56,6 +58,12 @@ const char* load_unwinder() {
 
 bool may_follow() {
   return g_config.follow || g_config.run_pid == 0 || g_config.run_pid == static_cast<uint32_t>(getpid());
+}
+
+// What every process has: its files need not be opened.
+bool has_no_runtime(const LoadedModule& module) {
+  const char* name = soname(module);
+  return &module == agent_module() || strcmp(name, "libc.so.6") == 0 || strncmp(name, "ld-linux", 8) == 0;
 }
 
 bool g_began_early = false;
@@ -108,8 +116,10 @@ __attribute__((destructor)) void destruct() {
 }  // namespace
 
 bool find_runtime(LoadedModule& module) {
-  const bool has_tables = find_tables(module);
-  if (!find_hook_variables(module) && !has_tables) return false;
+  if (has_no_runtime(module)) return false;
+  const ElfSymbols symbols(module, ElfSymbols::Wanted::kLocal);
+  const bool has_tables = find_tables(module, symbols);
+  if (!find_hook_variables(module, symbols) && !has_tables) return false;
   module.has_own_loop.store(true, std::memory_order_relaxed);
   return true;
 }

@@ -196,6 +196,10 @@ const LoadedModule& main_module() {
   return g_modules[0];
 }
 
+const LoadedModule* agent_module() {
+  return find_module(reinterpret_cast<uint64_t>(&agent_module));
+}
+
 bool is_mapped(const LoadedModule& module) {
   if (!module.late || module.eh_frame_hdr == nullptr) return true;
   const auto address = reinterpret_cast<uint64_t>(module.eh_frame_hdr);

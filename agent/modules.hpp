@@ -34,6 +34,8 @@ std::span<LoadedModule> modules();
 // Only what is loaded now.
 const LoadedModule* find_module(uint64_t address);
 const LoadedModule& main_module();
+// The agent itself.
+const LoadedModule* agent_module();
 
 // Whether its memory may be read. For late ones the kernel is asked: a library can go without our notice when
 // libc itself closes it.

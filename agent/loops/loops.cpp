@@ -21,6 +21,7 @@ uint32_t g_count = 0;
 uint8_t g_buckets[kBuckets];  // number + 1 of the last function of that bucket
 uint8_t g_next[kMaxFunctions];
 static_assert(kMaxFunctions < 256);
+uint64_t g_initials = 0;  // of the names, so that most of a program's imports are told by one letter
 size_t g_patched_modules = 0;
 struct KnownType {
   uint64_t address;
@@ -39,14 +40,15 @@ size_t bucket_of(const char* name) {
   return hash % kBuckets;
 }
 
+constexpr uint64_t initial_of(const char* name) {
+  return uint64_t{1} << (name[0] & 63);
+}
+
 LoopFunction* find_function_named(const char* name) {
+  if ((g_initials & initial_of(name)) == 0) return nullptr;
   for (uint32_t at = g_buckets[bucket_of(name)]; at != 0; at = g_next[at - 1])
     if (strcmp(g_functions[at - 1].row->function, name) == 0) return &g_functions[at - 1];
   return nullptr;
-}
-
-const LoadedModule* this_module() {
-  return find_module(reinterpret_cast<uint64_t>(&this_module));
 }
 
 const Library* library_of(const LoadedModule& module) {
@@ -70,6 +72,7 @@ void add_function(const LoadedModule& module, const Library& library, const Row&
     uint8_t& bucket = g_buckets[bucket_of(row.function)];
     g_next[known - g_functions] = bucket;
     bucket = static_cast<uint8_t>(g_count);
+    g_initials |= initial_of(row.function);
   }
   *known = {&row,         &library,  reinterpret_cast<void*>(address), reinterpret_cast<void*>(target),
             module.start, module.end};
@@ -84,13 +87,18 @@ bool is_only_definition(const char* name) {
   return true;
 }
 
+// Only who watches descriptors cares which are closed.
+const LoopFunction* find_wanted(const char* name) {
+  const LoopFunction* function = find_function_named(name);
+  const bool is_wanted = function != nullptr && (function->row->role != LoopRole::kClose || g_has_plain_loop);
+  return is_wanted ? function : nullptr;
+}
+
 void patch(const Import& import, const LoadedModule& module, SlotPatcher& patcher) {
-  LoopFunction* function = find_function_named(import.name);
+  const LoopFunction* function = find_wanted(import.name);
   if (function == nullptr) return;
   const bool is_plain = function->library == &kLibc;
   if (is_plain && (module.has_own_loop.load(std::memory_order_relaxed) || function->real == nullptr)) return;
-  // Only who watches descriptors cares which are closed.
-  if (function->row->role == LoopRole::kClose && !g_has_plain_loop) return;
   const auto target = reinterpret_cast<uint64_t>(*import.slot);
   const bool is_unresolved = import.is_call && target >= module.start && target < module.end;
   const bool is_bound = *import.slot == function->real;
@@ -101,12 +109,26 @@ void patch(const Import& import, const LoadedModule& module, SlotPatcher& patche
   g_has_caller |= !is_plain && library_of(module) == nullptr;
 }
 
+// Most libraries call nothing that is hooked, but thousands of functions of their own. What a module takes
+// from others stands first in its symbol table, before all that its hash table knows.
+bool may_call_any(const LoadedModule& module, const DynamicSection& dynamic) {
+  if (library_of(module) != nullptr) return true;  // through slots for its own functions
+  if (dynamic.gnu_hash == nullptr || dynamic.symbols == nullptr) return true;
+  const uint32_t first_known = dynamic.gnu_hash[1];
+  if (first_known <= 1) return true;  // as GNU ld has it where the hash table is empty
+  for (const Elf64_Sym& symbol : std::span(dynamic.symbols, first_known))
+    if (find_wanted(dynamic.name_of(symbol)) != nullptr) return true;
+  return false;
+}
+
 void patch_calls_of(std::span<const LoadedModule> modules) {
   SlotPatcher patcher;
-  const LoadedModule* self = this_module();
+  const LoadedModule* self = agent_module();
   for (const LoadedModule& module : modules) {
     if (&module == self || module.unloaded.load(std::memory_order_relaxed)) continue;
-    for_each_import(read_dynamic(module), [&](const Import& import) { patch(import, module, patcher); });
+    const DynamicSection dynamic = read_dynamic(module);
+    if (!may_call_any(module, dynamic)) continue;
+    for_each_import(dynamic, [&](const Import& import) { patch(import, module, patcher); });
   }
 }
 
@@ -148,7 +170,7 @@ bool has_loop_library() {
 }
 
 bool has_plain_caller() {
-  const LoadedModule* self = this_module();
+  const LoadedModule* self = agent_module();
   bool found = false;
   for (const LoadedModule& module : modules()) {
     const bool is_other = module.unloaded.load(std::memory_order_relaxed) ||

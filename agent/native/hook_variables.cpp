@@ -6,8 +6,8 @@
 #include <atomic>
 #include <span>
 
+#include "agent/got.hpp"
 #include "agent/modules.hpp"
-#include "agent/native/elf_symbols.hpp"
 #include "agent/native/event_hooks.hpp"
 
 namespace asynctrace::agent {
@@ -45,22 +45,20 @@ bool is_in(const LoadedModule& module, const Variable* variable) {
   return address >= module.start && address < module.end;
 }
 
-void look_in(const LoadedModule& module) {
-  const ElfSymbols symbols(module);
-  for (const ElfSymbols::Table& table : symbols.tables()) {
-    // Most modules do not even have the word.
-    if (memmem(table.names.data(), table.names.size(), kName, sizeof(kName)) == nullptr) continue;
-    for (const Elf64_Sym& symbol : table.symbols) {
-      const char* name = table.name(symbol);
-      if (name != nullptr && strcmp(name, kName) == 0) add(module, symbol);
-    }
+void look_in(const LoadedModule& module, const ElfSymbols::Table& table) {
+  // Most modules do not even have the word.
+  if (memmem(table.names.data(), table.names.size(), kName, sizeof(kName)) == nullptr) return;
+  for (const Elf64_Sym& symbol : table.symbols) {
+    const char* name = table.name(symbol);
+    if (name != nullptr && strcmp(name, kName) == 0) add(module, symbol);
   }
 }
 
 }  // namespace
 
-bool find_hook_variables(const LoadedModule& module) {
-  look_in(module);
+bool find_hook_variables(const LoadedModule& module, const ElfSymbols& symbols) {
+  if (const Elf64_Sym* symbol = exported_symbol(module, kName, STT_OBJECT)) add(module, *symbol);
+  look_in(module, symbols.local());
   return std::any_of(g_variables, g_variables + g_count,
                      [&](const Variable* variable) { return is_in(module, variable); });
 }

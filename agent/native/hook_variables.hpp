@@ -1,13 +1,13 @@
 // Where the program's runtimes expect the agent's functions: the data symbol asynctrace_hooks of
-// common/include/asynctrace.h, one in each module that includes it. One thread at a time; opens files.
+// common/include/asynctrace.h, one in each module that includes it. One thread at a time.
 #pragma once
 
-#include "agent/modules.hpp"
+#include "agent/elf_symbols.hpp"
 
 namespace asynctrace::agent {
 
-// True: the module has one; nothing is changed yet.
-bool find_hook_variables(const LoadedModule& module);
+// True: the module has one; nothing is changed yet. `symbols` are its own.
+bool find_hook_variables(const LoadedModule& module, const ElfSymbols& symbols);
 
 // Its memory is gone.
 void forget_hook_variables(const LoadedModule& module);

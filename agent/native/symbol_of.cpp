@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "agent/elf_symbols.hpp"
 #include "agent/modules.hpp"
-#include "agent/native/elf_symbols.hpp"
 #include "agent/native/event_hooks.hpp"
 #include "agent/platform.hpp"
 
@@ -15,11 +15,11 @@ namespace {
 const char* name_at(const ElfSymbols& symbols, uint64_t address) {
   const char* found = nullptr;
   uint64_t nearest = 0;
-  for (const ElfSymbols::Table& table : symbols.tables()) {
-    for (const Elf64_Sym& symbol : table.symbols) {
+  for (const ElfSymbols::Table* table : {&symbols.exported(), &symbols.local()}) {
+    for (const Elf64_Sym& symbol : table->symbols) {
       if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF) continue;
       if (address - symbol.st_value >= symbol.st_size || symbol.st_value < nearest) continue;
-      if (const char* name = table.name(symbol)) found = name, nearest = symbol.st_value;
+      if (const char* name = table->name(symbol)) found = name, nearest = symbol.st_value;
     }
   }
   return found;
@@ -36,7 +36,7 @@ size_t native_symbol(const void* pc, char* text, size_t size) {
   if (module == nullptr) {
     length = snprintf(text, size, "0x%lx", address + 1);
   } else {
-    const ElfSymbols symbols(*module);
+    const ElfSymbols symbols(*module, ElfSymbols::Wanted::kAll);
     if (const char* name = name_at(symbols, address - module->bias)) {
       length = snprintf(text, size, "%s", name);
     } else {

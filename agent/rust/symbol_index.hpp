@@ -1,11 +1,11 @@
-// Roles of a module's functions by run-time address, from its file's symbol table. Opens files: for start-up
-// and for the moment when a library comes; private memory that is given back when it goes out of scope.
+// Roles of a module's functions by run-time address, from its file's symbol table. In private memory that is
+// given back when it goes out of scope.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "agent/modules.hpp"
+#include "agent/elf_symbols.hpp"
 
 namespace asynctrace::agent {
 
@@ -15,8 +15,8 @@ class SymbolIndex {
     kRuntime,  // only where the names tell of a runtime that we know
     kRust,     // of whatever Rust was linked into
   };
-  // Empty where the file is stripped, not what is wanted, or not the one that was loaded.
-  SymbolIndex(const LoadedModule& module, Wanted wanted);
+  // Empty where the table is, or is not what is wanted.
+  SymbolIndex(const ElfSymbols::Table& table, uint64_t bias, Wanted wanted);
   ~SymbolIndex();
   SymbolIndex(const SymbolIndex&) = delete;
   SymbolIndex& operator=(const SymbolIndex&) = delete;
@@ -34,7 +34,6 @@ class SymbolIndex {
     uint64_t address;
     uint32_t roles;
   };
-  void read(const unsigned char* file, size_t size, uint64_t bias, Wanted wanted);
   void sort_and_merge();
 
   Entry* entries_ = nullptr;

@@ -31,9 +31,20 @@ Pending* g_pending = nullptr;
 uint32_t g_pending_count = 0;
 uint32_t g_published_pollers = 0;
 
-uint32_t limit(ThunkArray array) {
+constexpr uint32_t limit(ThunkArray array) {
   return kThunkCounts[static_cast<size_t>(array)];
 }
+
+// All in one mapping: each is one more to make and to take down, in every process of a build.
+struct Rows {
+  Pending pending[kMaxPending];
+  WakerTable wakers[limit(ThunkArray::kClone)];
+  PollFunction polls[limit(ThunkArray::kPoll)];
+  PollFunction shutdowns[limit(ThunkArray::kShutdown)];
+  HeaderFunction deallocs[limit(ThunkArray::kDealloc)];
+  HeaderFunction schedules[limit(ThunkArray::kSchedule)];
+  OutputFunction outputs[limit(ThunkArray::kOutput)];
+};
 
 void plan_patch(uint64_t* slot, ThunkArray array, uint32_t number) {
   if (g_pending_count < kMaxPending)
@@ -305,24 +316,26 @@ class Finder {
 }  // namespace
 
 bool start_tables() {
-  g_pending = reserve_array<Pending>(kMaxPending);
-  g_tables.wakers = reserve_array<WakerTable>(limit(ThunkArray::kClone));
-  g_tables.polls = reserve_array<PollFunction>(limit(ThunkArray::kPoll));
-  g_tables.shutdowns = reserve_array<PollFunction>(limit(ThunkArray::kShutdown));
-  g_tables.deallocs = reserve_array<HeaderFunction>(limit(ThunkArray::kDealloc));
-  g_tables.schedules = reserve_array<HeaderFunction>(limit(ThunkArray::kSchedule));
-  g_tables.outputs = reserve_array<OutputFunction>(limit(ThunkArray::kOutput));
-  return g_pending != nullptr && g_tables.wakers != nullptr && g_tables.polls != nullptr &&
-         g_tables.shutdowns != nullptr && g_tables.deallocs != nullptr && g_tables.schedules != nullptr &&
-         g_tables.outputs != nullptr;
+  auto* rows = reserve_array<Rows>(1);
+  if (rows == nullptr) return false;
+  g_pending = rows->pending;
+  g_tables.wakers = rows->wakers;
+  g_tables.polls = rows->polls;
+  g_tables.shutdowns = rows->shutdowns;
+  g_tables.deallocs = rows->deallocs;
+  g_tables.schedules = rows->schedules;
+  g_tables.outputs = rows->outputs;
+  return true;
 }
 
-bool find_tables(const LoadedModule& module) {
-  if (const SymbolIndex symbols(module, SymbolIndex::Wanted::kRuntime); !symbols.empty())
-    return Finder(module, symbols).run();
-  else if (!symbols.is_rust() || !Finder(module, symbols).has_waker_table()) return false;
+bool find_tables(const LoadedModule& module, const ElfSymbols& symbols) {
+  const ElfSymbols::Table& table = symbols.local();
+  if (table.symbols.empty()) return false;
+  if (const SymbolIndex index(table, module.bias, SymbolIndex::Wanted::kRuntime); !index.empty())
+    return Finder(module, index).run();
+  else if (!index.is_rust() || !Finder(module, index).has_waker_table()) return false;
   // An executor that we do not know: its tasks are known by their wakers alone.
-  return Finder(module, SymbolIndex(module, SymbolIndex::Wanted::kRust)).run();
+  return Finder(module, SymbolIndex(table, module.bias, SymbolIndex::Wanted::kRust)).run();
 }
 
 void patch_tables() {

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "agent/arch/thunks.hpp"
+#include "agent/elf_symbols.hpp"
 #include "agent/modules.hpp"
 #include "common/segment.hpp"
 
@@ -70,8 +71,8 @@ extern Tables g_tables;
 bool start_tables();
 
 // Looks a module over. True: a runtime that we know is in it, or wakers of some other; nothing is changed
-// yet. Opens its file.
-bool find_tables(const LoadedModule& module);
+// yet. `symbols` are its own.
+bool find_tables(const LoadedModule& module, const ElfSymbols& symbols);
 
 // Puts the thunks into the slots that find_tables() found since the last time.
 void patch_tables();

@@ -26,7 +26,7 @@ IMPORTS = set("""
     __cxa_finalize __errno_location __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable
     access clock_gettime close dl_iterate_phdr dlinfo dlopen dlvsym fstat64 ftruncate64 getauxval getenv geteuid getpid
     getppid getrandom getrlimit64 inotify_add_watch inotify_init1 lstat64 madvise memchr memcmp memcpy memmem memmove memset mincore mkdir mmap64 mprotect munmap open64
-    posix_fallocate64 prctl pthread_self pwrite64 read readlink snprintf statvfs64 strchr strcmp strerrordesc_np strlen
+    posix_fallocate64 prctl pread64 pthread_self pwrite64 read readlink snprintf statvfs64 strchr strcmp strerrordesc_np strlen
     strncmp strncpy strnlen strrchr strstr strtoul strtoull syscall unlink
 """.split())
 

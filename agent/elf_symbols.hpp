@@ -1,5 +1,5 @@
-// The symbol tables of a loaded module, read from its file: .dynsym first, then .symtab. Opens and maps the
-// file while it exists; for start-up and for what the program itself asks for.
+// The symbol tables of a loaded module, read from its file, which is mapped while this exists. Opens files:
+// for start-up, for the moment when a library comes, and for what the program itself asks for.
 #pragma once
 
 #include <elf.h>
@@ -14,7 +14,12 @@ namespace asynctrace::agent {
 
 class ElfSymbols {
  public:
-  explicit ElfSymbols(const LoadedModule& module);
+  enum class Wanted {
+    kLocal,  // .symtab alone. Most files have been stripped of it: they are closed again, not even mapped
+    kAll,
+  };
+  // Empty where the file is not the one that was loaded.
+  ElfSymbols(const LoadedModule& module, Wanted wanted);
   ~ElfSymbols();
   ElfSymbols(const ElfSymbols&) = delete;
   ElfSymbols& operator=(const ElfSymbols&) = delete;
@@ -29,15 +34,15 @@ class ElfSymbols {
     }
   };
   // Empty: the file has none.
-  std::span<const Table> tables() const { return {tables_, count_}; }
+  const Table& exported() const { return exported_; }  // .dynsym
+  const Table& local() const { return local_; }        // .symtab
 
  private:
-  void read();
+  void map(int fd, const LoadedModule& module);
 
   const unsigned char* file_ = nullptr;
   size_t size_ = 0;
-  Table tables_[2];
-  size_t count_ = 0;
+  Table exported_, local_;
 };
 
 }  // namespace asynctrace::agent
