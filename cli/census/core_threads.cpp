@@ -73,9 +73,8 @@ class ThreadReader {
     if (!module) return std::nullopt;
     const ModuleFiles& files = files_of(*module);
     if (!files.file) return std::nullopt;
-    ElfFile& names = files.debug_file && files.debug_file->has_symtab() ? *files.debug_file : *files.file;
     const uint64_t bias = snapshot_.modules[*module].bias;
-    const auto symbol = names.symbol_at(address - bias);
+    const auto symbol = files.names().symbol_at(address - bias);
     return symbol ? std::optional(symbol->address + bias) : std::nullopt;
   }
 

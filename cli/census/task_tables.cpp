@@ -19,8 +19,7 @@ constexpr uint64_t kTokioHeaderSize = 32;
 class Finder {
  public:
   Finder(const Module& module, const ModuleFiles& files) : module_(module), file_(*files.file) {
-    ElfFile& names = files.debug_file && files.debug_file->has_symtab() ? *files.debug_file : *files.file;
-    names.for_each_symbol([&](const ElfSymbol& symbol) {
+    files.names().for_each_symbol([&](const ElfSymbol& symbol) {
       if (const uint32_t roles = roles_of(symbol.name.data())) roles_[symbol.address] |= roles;
     });
   }

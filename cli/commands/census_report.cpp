@@ -194,7 +194,7 @@ CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result
   const CoroutineScope coroutines = add_coroutines_in_memory(*image, reader, snapshot, *result.symbols);
   if (coroutines.functions > 0) snapshot.source = DumpSource::kBoth;
   if (std::ranges::any_of(snapshot.tasks, runs_on(RuntimeId::kAsio)))
-    drop_watchers_of_asio(snapshot, *result.symbols);
+    drop_watchers_of_asio(*image, snapshot, *result.symbols);
   return scope;
 }
 

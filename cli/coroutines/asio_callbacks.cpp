@@ -7,6 +7,7 @@
 #include "cli/census/memory_scan.hpp"
 #include "cli/coroutines/asio_operations.hpp"
 #include "cli/coroutines/glibc_heaps.hpp"
+#include "cli/coroutines/type_arguments.hpp"
 #include "cli/symbols/demangle.hpp"
 #include "common/include/asynctrace/abi.h"
 
@@ -53,40 +54,9 @@ constexpr OperationRow kComposed[] = {
 constexpr std::string_view kCoroutine = "detail::awaitable_handler<";
 constexpr std::string_view kLambda = "::{lambda(";
 
-bool opens(char c) {
-  return c == '<' || c == '(' || c == '{';
-}
-bool closes(std::string_view text, size_t at) {
-  return text[at] == ')' || text[at] == '}' || (text[at] == '>' && (at == 0 || text[at - 1] != '-'));
-}
-
-// Of "a::b<X, Y<Z>>::c": "X, Y<Z>" for the position of the first '<'.
-std::string_view arguments_at(std::string_view text, size_t open) {
-  size_t depth = 0;
-  for (size_t i = open; i < text.size(); ++i) {
-    if (opens(text[i])) ++depth;
-    if (closes(text, i) && --depth == 0) return text.substr(open + 1, i - open - 1);
-  }
-  return {};
-}
-
-std::vector<std::string_view> split(std::string_view arguments) {
-  std::vector<std::string_view> parts;
-  size_t depth = 0, start = 0;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    if (opens(arguments[i])) ++depth;
-    if (closes(arguments, i)) depth -= depth > 0;
-    if (arguments[i] != ',' || depth > 0) continue;
-    parts.push_back(arguments.substr(start, i - start));
-    start = i + 2;
-  }
-  if (start < arguments.size()) parts.push_back(arguments.substr(start));
-  return parts;
-}
-
 // The innermost type argument that is not of a library: what the program gave to be called.
 std::string handler_in(std::string_view arguments) {
-  const auto parts = split(arguments);
+  const auto parts = split_arguments(arguments);
   std::string_view last;
   for (const std::string_view part : parts) {
     if (is_asio(part)) {
@@ -134,8 +104,7 @@ std::optional<AsioFunction> read_function(const ElfSymbol& symbol, uint64_t bias
 std::vector<AsioFunction> find_asio_functions(const Module& module, const ModuleFiles& files) {
   std::vector<AsioFunction> functions;
   if (!files.file) return functions;
-  ElfFile& names = files.debug_file && files.debug_file->has_symtab() ? *files.debug_file : *files.file;
-  names.for_each_symbol([&](const ElfSymbol& symbol) {
+  files.names().for_each_symbol([&](const ElfSymbol& symbol) {
     auto function = read_function(symbol, module.bias);
     if (!function) return;
     // Functions of equal code may have been folded into one.
@@ -164,6 +133,7 @@ std::vector<AsioOperation> scan_for_operations(const ProcessImage& image,
     const bool follows_socket = functions[operation.function].follows_socket;
     const bool begins = block.state == (follows_socket ? BlockState::kInside : BlockState::kInUse);
     operation.verified = begins;
+    if (begins) operation.end = block.start + block.size;
     if (block.state != BlockState::kUnknown && !begins) return true;
     // Asio keeps what it freed for the next operation, with a size in the first byte: of the next one's
     // address in a queue, or of that of the socket's service.

@@ -29,6 +29,7 @@ struct AsioOperation {
   uint64_t address = 0;
   uint32_t function = 0;  // index into the functions
   bool verified = false;  // its memory is in use, as far as its allocator tells
+  uint64_t end = 0;       // of the block that it lies in; 0: not known
 };
 
 // By address. `functions` are by address.

@@ -87,6 +87,7 @@ class CoroutineCensus {
   }
 
   void add_operations() {
+    const auto names = [&](uint64_t address) { return facts_.name_of_start(address); };
     for (const AsioOperation& operation : scan_for_operations(image_, facts_.asio_functions())) {
       const AsioFunction& function = facts_.asio_functions()[operation.function];
       Task task;
@@ -95,7 +96,10 @@ class CoroutineCensus {
       task.runtime = RuntimeId::kAsio;
       task.from_census = true;
       Leaf leaf;
-      leaf.stack = stack({&places_.handler(function)});
+      AsioHandler handler{function.handler};
+      if (operation.end != 0)
+        handler = read_handler(pages_, operation.address, operation.end, function.handler, names);
+      leaf.stack = stack({&places_.handler(function, handler)});
       leaf.label = label(function.waits_for);
       leaf.unverified = !operation.verified;
       task.leaves.push_back(leaf);

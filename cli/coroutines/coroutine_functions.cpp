@@ -114,11 +114,10 @@ class Finder {
 std::vector<CoroutineFunction> find_coroutine_functions(uint32_t index, const Module& module,
                                                         const ModuleFiles& files) {
   if (!files.file) return {};
-  ElfFile& names = files.debug_file && files.debug_file->has_symtab() ? *files.debug_file : *files.file;
   Finder finder(module.bias);
-  names.for_each_symbol([&](const ElfSymbol& symbol) { finder.add(symbol); });
+  files.names().for_each_symbol([&](const ElfSymbol& symbol) { finder.add(symbol); });
   if (finder.empty()) return {};
-  names.for_each_symbol([&](const ElfSymbol& symbol) { finder.add_ramp(symbol); });
+  files.names().for_each_symbol([&](const ElfSymbol& symbol) { finder.add_ramp(symbol); });
   return finder.take(index);
 }
 

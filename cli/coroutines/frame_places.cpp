@@ -78,21 +78,32 @@ bool FramePlaces::may_be_not_started(const PlacedFrame& placed) {
          facts_.type(placed.frame.function).begins_with != "suspend_never";
 }
 
-const Frame& FramePlaces::handler(const AsioFunction& function) {
-  const auto [entry, is_new] = handlers_.try_emplace(function.address);
-  if (is_new) entry->second = look_up_handler(function);
+const Frame& FramePlaces::handler(const AsioFunction& function, const AsioHandler& handler) {
+  const auto [entry, is_new] = handlers_.try_emplace({function.address, handler});
+  if (is_new) entry->second = look_up_handler(function, handler);
   return entry->second;
 }
 
-// Most handlers are inlined into what calls them.
-Frame FramePlaces::look_up_handler(const AsioFunction& function) {
-  Frame frame = symbols_.frames()[symbols_.resolve_function(function.address)];
-  const uint64_t size = std::min(function.size, kMaxHandlerCode);
-  const std::string body = function.handler + "::operator()";
+Frame FramePlaces::look_up_handler(const AsioFunction& function, const AsioHandler& handler) {
+  if (handler.function != 0) return symbols_.frames()[symbols_.resolve_function(handler.function)];
+  const uint64_t caller = handler.invoker != 0 ? handler.invoker : function.address;
+  Frame frame = symbols_.frames()[symbols_.resolve_function(caller)];
   frame.file.clear();
   frame.line = frame.column = 0;
+  find_body(caller, handler.invoker != 0 ? kMaxHandlerCode : function.size, handler.type, frame);
+  frame.function = handler.type;
+  frame.raw.clear();
+  frame.debug_name.clear();
+  frame.inlined = false;
+  return frame;
+}
+
+// Most handlers are inlined into what calls them.
+void FramePlaces::find_body(uint64_t address, uint64_t size, const std::string& type, Frame& frame) {
+  const std::string body = type + "::operator()";
+  size = std::min(size, kMaxHandlerCode);
   for (uint64_t at = 0; at < size && frame.line == 0; at += kHandlerStep) {
-    for (const uint32_t index : symbols_.resolve_return_address(function.address + at + 1)) {
+    for (const uint32_t index : symbols_.resolve_return_address(address + at + 1)) {
       const Frame& inner = symbols_.frames()[index];
       if (!inner.function.starts_with(body)) continue;
       frame.file = inner.file;
@@ -100,11 +111,6 @@ Frame FramePlaces::look_up_handler(const AsioFunction& function) {
       frame.column = inner.column;
     }
   }
-  frame.function = function.handler;
-  frame.raw.clear();
-  frame.debug_name.clear();
-  frame.inlined = false;
-  return frame;
 }
 
 const FramePlaces::Place& FramePlaces::find(const PlacedFrame& placed) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <tuple>
 
+#include "cli/coroutines/asio_handlers.hpp"
 #include "cli/coroutines/frame_links.hpp"
 #include "cli/coroutines/function_facts.hpp"
 #include "cli/symbols/symbolizer.hpp"
@@ -25,7 +26,7 @@ class FramePlaces {
   // With the line of its suspension, where that is known.
   const Frame& frame(const PlacedFrame& placed) { return find(placed).frame; }
   // What an operation of Asio's calls at its end, with a line of its body, where that is known.
-  const Frame& handler(const AsioFunction& function);
+  const Frame& handler(const AsioFunction& function, const AsioHandler& handler);
   // The type of what it awaits there; "" unknown.
   const std::string& awaited(const PlacedFrame& placed) { return find(placed).awaited; }
   bool yields(const PlacedFrame& placed);
@@ -33,7 +34,8 @@ class FramePlaces {
   bool may_be_not_started(const PlacedFrame& placed);
 
  private:
-  Frame look_up_handler(const AsioFunction& function);
+  Frame look_up_handler(const AsioFunction& function, const AsioHandler& handler);
+  void find_body(uint64_t address, uint64_t size, const std::string& type, Frame& frame);
 
   struct Place {
     Frame frame;
@@ -48,7 +50,7 @@ class FramePlaces {
 
   FunctionFacts& facts_;
   Symbolizer& symbols_;
-  std::map<uint64_t, Frame> handlers_;
+  std::map<std::pair<uint64_t, AsioHandler>, Frame> handlers_;  // by what completes the operation
   std::map<std::tuple<uint32_t, bool, std::optional<uint64_t>>, Place> places_;  // by function and suspension
 };
 

@@ -75,6 +75,17 @@ std::string FunctionFacts::name(uint32_t function) const {
   return fmt::format("{}", fmt::join(shown, " or "));
 }
 
+std::string FunctionFacts::name_of_start(uint64_t address) {
+  const auto module = module_at(address, snapshot_);
+  if (!module) return {};
+  const auto [entry, is_new] = named_.try_emplace(*module);
+  if (is_new) entry->second = symbols_.find_files(*module);
+  if (!entry->second.file) return {};
+  const uint64_t start = address - snapshot_.modules[*module].bias;
+  const auto symbol = entry->second.names().symbol_at(start);
+  return symbol && symbol->address == start ? demangle(std::string(symbol->name)) : std::string();
+}
+
 bool FunctionFacts::calls(uint32_t caller, uint32_t callee) {
   const CoroutineFunction& called = functions_[callee];
   return called.has_ramp && code(caller).callees.contains(called.other_code.front().start);

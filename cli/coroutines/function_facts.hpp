@@ -27,6 +27,8 @@ class FunctionFacts {
   // Whose body the code at this address is part of.
   std::optional<uint32_t> function_at(uint64_t address) const;
   const std::vector<AsioFunction>& asio_functions() const { return asio_functions_; }
+  // Of the function that begins there; "": none does, or it has no name.
+  std::string name_of_start(uint64_t address);
   const FrameCode& code(uint32_t function);
   const FrameType& type(uint32_t function);
   // As a programmer wrote it; of folded ones all.
@@ -45,7 +47,8 @@ class FunctionFacts {
   Symbolizer& symbols_;
   std::vector<CoroutineFunction> functions_;
   std::vector<AsioFunction> asio_functions_;         // by address
-  std::unordered_map<uint32_t, ModuleFiles> files_;  // by module
+  std::unordered_map<uint32_t, ModuleFiles> files_;  // by module, of those with coroutines
+  std::unordered_map<uint32_t, ModuleFiles> named_;  // by module, of those asked for names
   std::unordered_map<uint32_t, std::unique_ptr<FrameTypes>> types_;
   std::unordered_map<uint32_t, FrameCode> codes_;  // by function
   std::unordered_map<uint32_t, bool> asio_modules_;

@@ -18,6 +18,9 @@ struct ModuleFiles {
   ModuleStatus refused;                 // why there is no file
   std::unique_ptr<ElfFile> file;        // the module's own, or a debug file in its place
   std::unique_ptr<ElfFile> debug_file;  // what `file` lacks; null: it lacks nothing, or none is found
+
+  // Which of the two has the better symbol table; only where there is a `file`.
+  ElfFile& names() const { return debug_file && debug_file->has_symtab() ? *debug_file : *file; }
 };
 
 // The build-id decides, wherever a file stands: one of another build is refused. Where the module is not (or

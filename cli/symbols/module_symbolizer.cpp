@@ -75,8 +75,7 @@ SymbolTable::Entry ModuleSymbolizer::work_out(Lookup lookup, uint64_t address) {
 // gcc leaves the linkage name of local functions out of the debug info; the symbol table has it. A name that
 // is not mangled says less than the qualified one.
 void ModuleSymbolizer::add_symbol(uint64_t address, Frame& frame) const {
-  const bool has_more = files_.debug_file && files_.debug_file->has_symtab();
-  const auto symbol = (has_more ? *files_.debug_file : *files_.file).symbol_at(address);
+  const auto symbol = files_.names().symbol_at(address);
   if (!symbol) return;
   frame.raw = symbol->name;
   std::string name = demangle(frame.raw);

@@ -7,12 +7,15 @@
 #include <boost/asio/experimental/channel.hpp>
 namespace asio = boost::asio;
 using boost::system::error_code;
+#define ERROR_CODE "boost::system::error_code"
 #else
 #include <asio.hpp>
 #include <asio/experimental/channel.hpp>
 using asio::error_code;
+#define ERROR_CODE "std::error_code"
 #endif
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,6 +25,7 @@ using asio::ip::tcp;
 using Channel = asio::experimental::channel<void(error_code, int)>;
 
 static constexpr int kClients = 4;
+static constexpr std::chrono::hours kLong(1);
 static int accepted = 0, received = 0, begun = 0;
 
 struct Connection {
@@ -69,7 +73,7 @@ static awaitable<void> sleep(std::chrono::seconds duration) {
 static constexpr int kTick = __LINE__ + 3;
 static awaitable<void> tick(int count) {
   for (int i = 0; i < count; ++i) {
-    co_await sleep(std::chrono::hours(1));
+    co_await sleep(kLong);
   }
 }
 static constexpr int kTicker = __LINE__ + 2;
@@ -107,7 +111,7 @@ struct Session : std::enable_shared_from_this<Session> {
                       });
   }
   void arm_timer() {
-    timer.expires_after(std::chrono::hours(1));
+    timer.expires_after(kLong);
     timer.async_wait([self = shared_from_this()](error_code error) {
       if (!error) self->socket.close();
     });
@@ -128,6 +132,14 @@ struct Server {
   }
 };
 
+// Handlers whose types do not tell what they call.
+struct Beat {
+  asio::steady_timer timer;
+  int beats = 0;
+  void tick(error_code) { ++beats; }
+  void tock(error_code) { beats -= 2; }
+};
+
 int main() {
   asio::io_context context(1);
   const tcp::endpoint any(asio::ip::make_address("127.0.0.1"), 0);
@@ -138,6 +150,10 @@ int main() {
   asio::co_spawn(context, consume(channel), asio::detached);
   Server server{tcp::acceptor(context, any)};
   server.accept();
+  Beat beats[] = {{asio::steady_timer(context, kLong)}, {asio::steady_timer(context, kLong)}};
+  using std::placeholders::_1;
+  beats[0].timer.async_wait(std::bind(&Beat::tick, &beats[0], _1));
+  beats[1].timer.async_wait(std::function<void(error_code)>(std::bind(&Beat::tock, &beats[1], _1)));
 
   std::vector<tcp::socket> peers;
   for (int i = 0; i < 2 * kClients; ++i) {
@@ -157,6 +173,8 @@ int main() {
   std::printf("OPERATION 1 async_accept Server::accept()\n");
   std::printf("OPERATION %d async_read_some Session::read()\n", kClients);
   std::printf("OPERATION %d timer Session::arm_timer()\n", kClients);
+  std::printf("OPERATION 1 timer Beat::tick(" ERROR_CODE ")\n");
+  std::printf("OPERATION 1 timer Beat::tock(" ERROR_CODE ")\n");
   std::printf("READY %d\n", getpid());
   std::fflush(stdout);
   char byte;
