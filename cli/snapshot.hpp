@@ -72,9 +72,11 @@ struct Leaf {
   bool waker_gone = false;       // its waker was dropped, the last that could have woken the task
   bool from_debug_info = false;  // found in the task's memory, not seen by the agent
   bool met = false;              // a poll that --repoll asked for has met it
-  // Of a chain of coroutines: some link of it is likely, not certain; some frame may have been freed.
+  // Of a chain of coroutines: some link of it is likely, not certain; some frame may have been freed; some
+  // thread may be executing one that seems suspended.
   bool unsure_link = false;
   bool unverified = false;
+  bool may_run = false;
   uint64_t joins_address = 0;  // 0: not a join
   // Id of the task that has to go on first, where it is known: of the joined one; where this is no join, of
   // the one that holds the lock.
@@ -127,7 +129,13 @@ struct Watcher {
 };
 
 // Where a C++20 coroutine is, as its frame in memory tells.
-enum class CoroutineState : uint8_t { kSuspended, kNotStarted, kEnded, kRunning };
+enum class CoroutineState : uint8_t {
+  kSuspended,
+  kNotStarted,
+  kEnded,
+  kRunning,
+  kSuspendedOrRunning,  // what a thread that may execute it does could not be seen
+};
 
 // How it is known who awaits a coroutine.
 enum class CoroutineLink : uint8_t {
@@ -260,6 +268,7 @@ struct Snapshot {
   std::vector<Task> tasks;            // by id
   std::vector<Coroutine> coroutines;  // by task and address
   std::vector<std::string> coroutine_functions;
+  std::string unknown_running;  // why it is not known of some coroutines whether they run
   std::optional<Crash> crash;
   std::optional<Repoll> repoll;  // only where it was asked for
   // What the descriptors of watchers are, by number: "tcp 127.0.0.1:80 <- 127.0.0.1:4711".

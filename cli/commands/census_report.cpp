@@ -13,7 +13,6 @@
 #include "cli/census/core_threads.hpp"
 #include "cli/coroutines/asio_watchers.hpp"
 #include "cli/coroutines/coroutine_census.hpp"
-#include "cli/native/stopped_thread.hpp"
 #include "cli/process/file_descriptor.hpp"
 #include "cli/process/proc.hpp"
 #include "cli/tick_rate.hpp"
@@ -84,29 +83,42 @@ tl::unexpected<Error> no_runtime(const Snapshot& snapshot, const CensusScope& sc
               "of its debug files with --debug-dir");
 }
 
-using RegistersOf = std::function<std::vector<uint64_t>(pid_t tid)>;
-
-// It is held for that, and the dump says so.
-std::vector<uint64_t> stop_for_registers(pid_t tid, Snapshot& snapshot) {
-  const uint64_t began = clock_ns(CLOCK_MONOTONIC);
-  std::vector<uint64_t> values;
-  if (const auto stopped = StoppedThread::stop(tid)) {
-    const user_regs_struct& registers = stopped->registers();
-    values = {registers.rbx, registers.rbp, registers.r12, registers.r13, registers.r14, registers.r15};
+// Who holds a thread says so.
+void note_stop(const NativeThread& thread, Snapshot& snapshot) {
+  if (thread.stopped_ns == 0) return;
+  auto known = std::ranges::find(snapshot.threads, static_cast<uint32_t>(thread.tid), &Thread::tid);
+  if (known == snapshot.threads.end()) {
+    snapshot.threads.emplace_back().tid = static_cast<uint32_t>(thread.tid);
+    known = std::prev(snapshot.threads.end());
   }
-  const auto thread = std::ranges::find(snapshot.threads, static_cast<uint32_t>(tid), &Thread::tid);
-  if (thread != snapshot.threads.end()) thread->stopped_ns += clock_ns(CLOCK_MONOTONIC) - began;
-  return values;
+  known->stopped_ns += thread.stopped_ns;
+}
+
+// For the coroutines of a live process. Both must outlive the reader.
+ThreadReader live_threads(const pid_t& pid, bool may_stop, Snapshot& snapshot) {
+  ThreadReader reader;
+  reader.threads = [&pid, may_stop, &snapshot] {
+    std::vector<NativeThread> threads = native_stacks_of_process(pid, may_stop);
+    for (const NativeThread& thread : threads) note_stop(thread, snapshot);
+    return threads;
+  };
+  reader.hold = [&pid, may_stop, &snapshot](pid_t tid) -> Result<NativeThread> {
+    if (!may_stop) return fail("its registers are not known, and --no-stop leaves it alone");
+    auto thread = native_stack_of_held_thread(pid, tid);
+    if (thread) note_stop(*thread, snapshot);
+    return thread;
+  };
+  return reader;
 }
 
 template <typename AddThreads>
 Result<OwnedReport> finish_report(std::unique_ptr<ProcessReport> result, const ProcessImage& image,
-                                  const ThreadsOf& threads, const RegistersOf& registers, uint64_t started,
-                                  const ReadingOptions& options, AddThreads add_threads) {
+                                  const ThreadsOf& threads, const ThreadReader& of_coroutines,
+                                  uint64_t started, const ReadingOptions& options, AddThreads add_threads) {
   Snapshot& snapshot = result->snapshot;
   CensusScope scope = add_tasks_in_memory(image, threads, snapshot, *result->symbols);
   const CoroutineScope coroutines =
-      add_coroutines_in_memory(image, {threads, registers}, snapshot, *result->symbols);
+      add_coroutines_in_memory(image, of_coroutines, snapshot, *result->symbols);
   if (scope.tables == 0 && coroutines.functions == 0) return no_runtime(snapshot, scope);
   snapshot.unknown_layouts = scope.unknown_layouts;
   add_threads(*result);
@@ -132,12 +144,9 @@ Result<OwnedReport> read_census_report(const TracedProcess& process, const Readi
   snapshot.threads = threads_of(process.pid);
   auto result = start_report(std::move(snapshot), options, std::move(reason));
   if (!result) return tl::unexpected(result.error());
-  const auto threads = [&] { return native_stacks_of_process(process.pid); };
-  Snapshot& read = (*result)->snapshot;
-  const auto registers = [&](pid_t tid) {
-    return options.report.may_stop ? stop_for_registers(tid, read) : std::vector<uint64_t>();
-  };
-  return finish_report(std::move(*result), *image, threads, registers, started, options,
+  const auto threads = [&] { return native_stacks_of_process(process.pid, false); };
+  const ThreadReader of_coroutines = live_threads(process.pid, options.report.may_stop, (*result)->snapshot);
+  return finish_report(std::move(*result), *image, threads, of_coroutines, started, options,
                        [](ProcessReport&) {});
 }
 
@@ -162,8 +171,7 @@ Result<OwnedReport> read_core_report(const TracedProcess& process, const Reading
   if (!result) return tl::unexpected(result.error());
   const auto stacks = native_stacks_of_core(process.open_path, executable);
   const auto threads = [&] { return stacks.value_or(std::vector<NativeThread>()); };
-  const auto registers = [](pid_t) { return std::vector<uint64_t>(); };  // its frames have told all
-  return finish_report(std::move(*result), core->process, threads, registers, started, options,
+  return finish_report(std::move(*result), core->process, threads, {threads, {}}, started, options,
                        [&](ProcessReport& read) {
                          add_core_threads(*core, threads(), read.snapshot, *read.symbols);
                          if (!stacks && read.snapshot.crash)
@@ -171,7 +179,7 @@ Result<OwnedReport> read_core_report(const TracedProcess& process, const Reading
                        });
 }
 
-CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result) {
+CensusScope add_unseen_tasks(const TracedProcess& process, bool may_stop, ProcessReport& result) {
   Snapshot& snapshot = result.snapshot;
   const auto runs_on = [&](RuntimeId runtime) {
     return [runtime](const Task& task) { return task.runtime == runtime; };
@@ -181,7 +189,7 @@ CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result
   if (process.life != Life::kRunning || (!snapshot.attached_ns && !only_loops)) return {};
   const auto image = open_process_image(process.pid);
   if (!image) return {};
-  const auto threads = [&] { return native_stacks_of_process(process.pid); };
+  const auto threads = [&] { return native_stacks_of_process(process.pid, false); };
   CensusScope scope;
   if (snapshot.attached_ns) {
     scope = add_tasks_in_memory(*image, threads, snapshot, *result.symbols);
@@ -190,7 +198,7 @@ CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result
   }
   // Those that take part through the native API are known by it.
   if (std::ranges::any_of(snapshot.tasks, runs_on(RuntimeId::kNative))) return scope;
-  const ThreadReader reader = {threads, [](pid_t) { return std::vector<uint64_t>(); }};
+  const ThreadReader reader = live_threads(process.pid, may_stop, snapshot);
   const CoroutineScope coroutines = add_coroutines_in_memory(*image, reader, snapshot, *result.symbols);
   if (coroutines.functions > 0) snapshot.source = DumpSource::kBoth;
   if (std::ranges::any_of(snapshot.tasks, runs_on(RuntimeId::kAsio)))

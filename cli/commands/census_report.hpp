@@ -13,7 +13,7 @@ Result<OwnedReport> read_census_report(const TracedProcess& process, const Readi
 
 // For a process that the agent came to late: adds the tasks that it has not seen polled yet. Without the
 // right to read the memory of the process nothing is added.
-CensusScope add_unseen_tasks(const TracedProcess& process, ProcessReport& result);
+CensusScope add_unseen_tasks(const TracedProcess& process, bool may_stop, ProcessReport& result);
 
 // `process` is of Life::kCore.
 Result<OwnedReport> read_core_report(const TracedProcess& process, const ReadingOptions& options);

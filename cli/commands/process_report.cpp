@@ -69,7 +69,7 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   if (process.life != Life::kRunning && reason == "request") reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   const uint64_t read = clock_ns(CLOCK_MONOTONIC);
-  CensusScope scope = add_unseen_tasks(process, *result);
+  CensusScope scope = add_unseen_tasks(process, options.report.may_stop, *result);
   result->snapshot.capture_ns += clock_ns(CLOCK_MONOTONIC) - read;
   read_blocked_stacks(process, options.report, *result);
   add_unserved(process, descriptors, result->snapshot);

@@ -18,8 +18,6 @@ namespace {
 // No code lies there, so that these addresses stand for stacks that have none; others of them are the
 // census's of futures.
 constexpr uint64_t kNowhere = uint64_t{3} << 62;
-constexpr uint64_t kMaxStack = 8 << 20, kMaxFrame = 1 << 10;
-constexpr size_t kPreserved[] = {3, 6, 12, 13, 14, 15};  // registers that calls preserve, by DWARF's numbers
 
 // Drops what freed memory holds. A frame that has ended and is nowhere that can be checked is dropped too:
 // its one word proves too little. So is one that was made to lie in another one where there is no other one.
@@ -75,9 +73,9 @@ class CoroutineCensus {
       const PlacedFrame placed = places_.place(pages_, frame);
       if (places_.makes_sense(placed)) frames_.push_back(placed);
     }
-    if (!frames_.empty())
-      for (const NativeThread& thread : threads.threads()) mark_running(thread, threads);
+    if (!frames_.empty()) snapshot_.unknown_running = mark_running_frames(image_, threads, facts_, frames_);
     links_ = link_frames(pages_, frames_, facts_);
+    mark_resuming_frames();
     verify_inner_frames();
     awaited_by_.resize(frames_.size());
     for (uint32_t i = 0; i < frames_.size(); ++i)
@@ -107,6 +105,16 @@ class CoroutineCensus {
     }
   }
 
+  // What has resumed the one that it awaits is on the stack below it, but suspended.
+  void mark_resuming_frames() {
+    std::vector<uint32_t> resuming;
+    for (size_t i = 0; i < frames_.size(); ++i)
+      if (frames_[i].state == CoroutineState::kRunning && links_[i].kind != CoroutineLink::kNone &&
+          links_[i].sure)
+        resuming.push_back(links_[i].awaiting);
+    for (const uint32_t awaiting : resuming) frames_[awaiting].state = CoroutineState::kSuspended;
+  }
+
   // Those that the one awaits whose frame they lie in. The outer ones come first.
   void verify_inner_frames() {
     for (size_t i = 0; i < frames_.size(); ++i) {
@@ -115,63 +123,6 @@ class CoroutineCensus {
       const CoroutineFrame& awaiting = frames_[links_[i].awaiting].frame;
       frame.verified = awaiting.verified && awaiting.block == frame.block && awaiting.address < frame.address;
     }
-  }
-
-  // The code says which coroutine a thread executes, its registers and its stack which frame of that.
-  void mark_running(const NativeThread& thread, const ThreadReader& threads) {
-    std::map<uint32_t, std::vector<uint64_t>> executed;  // function -> registers
-    FrameRegisters registers;  // what unwinding loses is still as in the frame further in
-    for (size_t i = 0; i < thread.pcs.size(); ++i) {
-      for (size_t k = 0; i < thread.registers.size() && k < registers.size(); ++k)
-        if (thread.registers[i][k]) registers[k] = thread.registers[i][k];
-      const auto function = facts_.function_at(thread.pcs[i] - 1);
-      if (!function) continue;
-      std::vector<uint64_t>& values = executed[*function];
-      for (const size_t preserved : kPreserved)
-        if (registers[preserved]) values.push_back(*registers[preserved]);
-    }
-    for (const auto& [function, values] : executed) {
-      std::vector<PlacedFrame*> all;
-      for (PlacedFrame& placed : frames_)
-        if (placed.frame.function == function && placed.state != CoroutineState::kEnded)
-          all.push_back(&placed);
-      if (all.empty()) continue;  // it is being destroyed, or its frame lies elsewhere
-      std::vector<PlacedFrame*> running = all;
-      if (all.size() > 1) running = named_by(words_of(thread), all);
-      if (running.size() != 1) running = named_by(values, running.empty() ? all : running);
-      if (running.empty()) running = named_by(threads.registers(thread.tid), all);
-      if (running.size() == 1) {
-        running.front()->state = CoroutineState::kRunning;
-        continue;
-      }
-      for (PlacedFrame* placed : running.empty() ? all : running) placed->may_run = true;
-    }
-  }
-
-  static std::vector<PlacedFrame*> named_by(const std::vector<uint64_t>& words,
-                                            const std::vector<PlacedFrame*>& frames) {
-    std::vector<PlacedFrame*> named;
-    for (PlacedFrame* placed : frames)
-      if (std::ranges::find(words, placed->frame.address) != words.end()) named.push_back(placed);
-    return named;
-  }
-
-  // Of the part of its stack that is in use.
-  std::vector<uint64_t> words_of(const NativeThread& thread) const {
-    uint64_t low = UINT64_MAX, high = 0;
-    for (const FrameRegisters& registers : thread.registers) {
-      if (!registers[kStackPointer]) continue;
-      low = std::min(low, *registers[kStackPointer] / sizeof(uint64_t) * sizeof(uint64_t));
-      high = std::max(high, *registers[kStackPointer]);
-    }
-    // Without all registers the walk may have ended early: the last frame begins there, and ends further up.
-    const auto range = std::ranges::find_if(
-        image_.writable, [&](const MemoryRange& one) { return high >= one.start && high < one.end; });
-    if (range != image_.writable.end()) high = std::min(high + kMaxFrame, range->end);
-    if (high <= low || high - low > kMaxStack) return {};
-    std::vector<uint64_t> words((high - low) / sizeof(uint64_t));
-    if (!image_.memory->read(low, std::as_writable_bytes(std::span(words)))) return {};
-    return words;
   }
 
   void add_task(uint32_t root) {
@@ -211,6 +162,7 @@ class CoroutineCensus {
     for (const uint32_t one : way) {
       leaf.unsure_link |= !links_[one].sure;
       leaf.unverified |= !frames_[one].frame.verified;
+      leaf.may_run |= frames_[one].may_run;
     }
     task.leaves.push_back(leaf);
   }
@@ -226,7 +178,7 @@ class CoroutineCensus {
     coroutine.function = function_name(placed.frame.function);
     if (link.kind == CoroutineLink::kAsio || is_asio(snapshot_.coroutine_functions[coroutine.function]))
       task.runtime = RuntimeId::kAsio;
-    coroutine.state = placed.state;
+    coroutine.state = placed.may_run ? CoroutineState::kSuspendedOrRunning : placed.state;
     coroutine.link = link.kind;
     coroutine.sure_link = link.sure;
     coroutine.verified = placed.frame.verified;
@@ -276,7 +228,7 @@ class CoroutineCensus {
       const bool has_lines = places_.frame(placed).line != 0;
       awaited = has_lines ? "leaf unknown (its code does not tell)" : "leaf unknown (no debug info)";
     }
-    return awaited + (placed.may_run ? ", unless it runs" : "");
+    return awaited;
   }
 
   // The coroutines in which Asio carries out an operation say what it is.

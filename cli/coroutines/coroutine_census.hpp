@@ -3,11 +3,8 @@
 // time linear in the size of memory.
 #pragma once
 
-#include <functional>
-#include <vector>
-
-#include "cli/census/census.hpp"
 #include "cli/census/process_image.hpp"
+#include "cli/coroutines/running_frames.hpp"
 #include "cli/snapshot.hpp"
 #include "cli/symbols/symbolizer.hpp"
 
@@ -15,13 +12,6 @@ namespace asynctrace {
 
 struct CoroutineScope {
   size_t functions = 0;  // that were looked for
-};
-
-// The threads of the process, asked only where there are coroutines.
-struct ThreadReader {
-  ThreadsOf threads;
-  // What a thread has in registers that calls preserve, where its frames do not tell; empty: unknown.
-  std::function<std::vector<uint64_t>(pid_t tid)> registers;
 };
 
 // Adds to `snapshot` a task for each coroutine that no other one awaits, with all that it awaits. `symbols`

@@ -45,16 +45,21 @@ class Linker {
     return found == index.end() ? std::nullopt : std::optional(found->second);
   }
 
-  bool can_await(uint32_t frame) const { return frames_[frame].state == CoroutineState::kSuspended; }
+  bool is(uint32_t frame, CoroutineState state) const { return frames_[frame].state == state; }
   // What has ended, or not begun, holds up nobody.
   bool can_be_awaited(uint32_t frame) const {
-    return can_await(frame) || frames_[frame].state == CoroutineState::kRunning;
+    return is(frame, CoroutineState::kSuspended) || is(frame, CoroutineState::kRunning);
+  }
+  // Where the one has resumed the other, and calls do not replace the caller, both are on one stack.
+  bool can_await(uint32_t awaiting, uint32_t frame) const {
+    return is(awaiting, CoroutineState::kSuspended) ||
+           (is(awaiting, CoroutineState::kRunning) && is(frame, CoroutineState::kRunning));
   }
 
   FrameLink find(uint32_t frame) {
     if (!can_be_awaited(frame)) return {};
     const CoroutineFrame& own = frames_[frame].frame;
-    if (const auto caller = asio_caller(own)) return {CoroutineLink::kAsio, true, *caller};
+    if (const auto caller = asio_caller(frame)) return {CoroutineLink::kAsio, true, *caller};
     const FrameType& type = facts_.type(own.function);
     const auto candidates = type.known ? by_type(frame, type) : by_words(frame);
     if (candidates.empty()) return {};
@@ -73,14 +78,16 @@ class Linker {
             best->awaiting};
   }
 
-  std::optional<uint32_t> asio_caller(const CoroutineFrame& own) {
+  std::optional<uint32_t> asio_caller(uint32_t frame) {
+    const CoroutineFrame& own = frames_[frame].frame;
     if (!facts_.has_asio(own.function)) return std::nullopt;
     const auto refers_to_itself = [&](uint64_t address) {
       return memory_.number(address + kAsioSelf) == address;
     };
     const auto caller = memory_.number(own.address + kAsioCaller);
     const auto found = caller && refers_to_itself(own.address) ? promise_at(*caller) : std::nullopt;
-    if (!found || !can_await(*found) || !refers_to_itself(frames_[*found].frame.address)) return std::nullopt;
+    if (!found || !can_await(*found, frame) || !refers_to_itself(frames_[*found].frame.address))
+      return std::nullopt;
     return found;
   }
 
@@ -117,7 +124,7 @@ class Linker {
   }
 
   void add(std::optional<uint32_t> target, uint64_t offset, uint32_t frame, std::vector<Candidate>& found) {
-    if (!target || *target == frame || !can_await(*target)) return;
+    if (!target || *target == frame || !can_await(*target, frame)) return;
     const auto same = std::ranges::find(found, *target, &Candidate::awaiting);
     if (same == found.end()) found.push_back({*target, offset});
   }
@@ -132,7 +139,7 @@ class Linker {
       const auto word = memory_.number(frames_[i].frame.address + offset->first);
       auto target = word ? frame_at(*word) : std::nullopt;
       if (word && !target) target = promise_at(*word);
-      if (target && *target != i && can_await(*target))
+      if (target && *target != i && can_await(*target, i))
         links_[i] = {CoroutineLink::kCallGraph, false, *target};
     }
   }

@@ -17,7 +17,7 @@ struct PlacedFrame {
   CoroutineFrame frame;
   CoroutineState state = CoroutineState::kSuspended;
   std::optional<uint64_t> number = {};  // of its suspension, see FrameCode
-  bool may_run = false;                 // a thread executes one of several, and which cannot be told
+  bool may_run = false;                 // a thread may be executing it, which cannot be told
 };
 
 struct FrameLink {

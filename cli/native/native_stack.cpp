@@ -185,6 +185,20 @@ auto with_core(const std::string& core, const std::string& executable, Read read
 constexpr Dwfl_Thread_Callbacks kImageCallbacks = {next_thread,   find_thread, read_word,
                                                    set_registers, nullptr,     nullptr};
 
+// One for each of the images.
+std::vector<NativeThread> walk_images(pid_t pid, const std::vector<std::pair<pid_t, ThreadImage>>& images) {
+  ImagesOfProcess process{pid, {}, nullptr};
+  for (const auto& [tid, image] : images) process.threads.push_back({tid, &image});
+  std::vector<NativeThread> threads;
+  const auto dwfl = map_process(fmt::format("process {}", pid), pid);
+  if (dwfl && dwfl_attach_state(dwfl->get(), nullptr, pid, &kImageCallbacks, &process))
+    dwfl_getthreads(dwfl->get(), add_thread, &threads);
+  for (size_t i = threads.size(); i < images.size(); ++i)
+    threads.push_back({images[i].first, {}, {}, false, 0, "its stack could not be walked"});
+  for (size_t i = 0; i < images.size(); ++i) threads[i].stopped_ns = images[i].second.stopped_ns;
+  return threads;
+}
+
 }  // namespace
 
 Result<std::vector<uint64_t>> native_stack_of_stopped_thread(pid_t pid, pid_t tid) {
@@ -235,31 +249,30 @@ Result<std::vector<NativeThread>> native_stacks_of_core(const std::string& core,
   });
 }
 
-std::vector<NativeThread> native_stacks_of_process(pid_t pid) {
-  std::vector<std::pair<pid_t, ThreadImage>> sleeping;
-  std::vector<NativeThread> running;
+std::vector<NativeThread> native_stacks_of_process(pid_t pid, bool may_stop) {
+  std::vector<std::pair<pid_t, ThreadImage>> read;
+  std::vector<NativeThread> unread;
   std::error_code gone;
   for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
     const std::string name = entry.path().filename();
     pid_t tid = 0;
     std::from_chars(name.data(), name.data() + name.size(), tid);
-    if (auto image = copy_thread(pid, tid, false)) {
+    if (auto image = copy_thread(pid, tid, may_stop)) {
       image->stack.shrink_to_fit();  // room was made for the largest, and there may be thousands
-      sleeping.emplace_back(tid, std::move(*image));
-    } else {
-      running.push_back({tid, {}, {}, false});
+      if (image->registers[kStackPointer] != 0) read.emplace_back(tid, std::move(*image));
+    } else if (std::filesystem::exists(entry.path(), gone)) {
+      unread.push_back({tid, {}, {}, false, 0, image.error().message});
     }
   }
-  ImagesOfProcess process{pid, {}, nullptr};
-  for (const auto& [tid, image] : sleeping) process.threads.push_back({tid, &image});
-  std::vector<NativeThread> threads;
-  const auto dwfl = map_process(fmt::format("process {}", pid), pid);
-  if (dwfl && dwfl_attach_state(dwfl->get(), nullptr, pid, &kImageCallbacks, &process))
-    dwfl_getthreads(dwfl->get(), add_thread, &threads);
-  for (size_t i = threads.size(); i < process.threads.size(); ++i)
-    threads.push_back({process.threads[i].tid, {}, {}, false});
-  threads.insert(threads.end(), running.begin(), running.end());
+  std::vector<NativeThread> threads = walk_images(pid, read);
+  threads.insert(threads.end(), unread.begin(), unread.end());
   return threads;
+}
+
+Result<NativeThread> native_stack_of_held_thread(pid_t pid, pid_t tid) {
+  auto image = copy_stopped_thread(pid, tid);
+  if (!image) return tl::unexpected(image.error());
+  return walk_images(pid, {{tid, std::move(*image)}}).front();
 }
 
 }  // namespace asynctrace

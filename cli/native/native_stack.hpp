@@ -44,12 +44,17 @@ struct NativeThread {
   std::vector<uint64_t> pcs;              // empty: it runs, or could not be walked
   std::vector<FrameRegisters> registers;  // in each of these frames
   bool is_whole = false;                  // walked to its outermost frame
+  uint64_t stopped_ns = 0;                // how long it was held for that, 0: not at all
+  std::string unread;                     // why it has no frames, where that is known
 };
 
 // The same of every thread.
 Result<std::vector<NativeThread>> native_stacks_of_core(const std::string& core,
                                                         const std::string& executable);
-// Of a live process, which is not stopped: threads that run are there without frames.
-std::vector<NativeThread> native_stacks_of_process(pid_t pid);
+// Of a live process, as its threads sleep; `may_stop` holds those that run, one after the other, each for as
+// long as its stack takes to be copied. Without it they are there without frames.
+std::vector<NativeThread> native_stacks_of_process(pid_t pid, bool may_stop);
+// Of a thread of a live process that is held for all of its registers, whatever it does.
+Result<NativeThread> native_stack_of_held_thread(pid_t pid, pid_t tid);
 
 }  // namespace asynctrace

@@ -66,7 +66,21 @@ Result<std::optional<ThreadImage>> copy_sleeping(pid_t pid, pid_t tid) {
   return std::nullopt;
 }
 
-Result<ThreadImage> copy_stopped(pid_t pid, pid_t tid) {
+}  // namespace
+
+// Page by page, so that what lies behind the end of the stack costs only itself.
+void copy_stack(pid_t pid, uint64_t stack_pointer, ThreadImage& image) {
+  image.stack_start = stack_pointer & ~(kPage - 1);
+  image.stack.resize(kMaxStack);
+  std::array<iovec, kMaxStack / kPage> pages;
+  for (size_t i = 0; i < pages.size(); ++i)
+    pages[i] = {reinterpret_cast<void*>(image.stack_start + i * kPage), kPage};
+  const iovec into{image.stack.data(), image.stack.size()};
+  const ssize_t copied = ::process_vm_readv(pid, &into, 1, pages.data(), pages.size(), 0);
+  image.stack.resize(copied > 0 ? static_cast<size_t>(copied) : 0);
+}
+
+Result<ThreadImage> copy_stopped_thread(pid_t pid, pid_t tid) {
   using Clock = std::chrono::steady_clock;
   ThreadImage image;
   image.stack.reserve(kMaxStack);
@@ -84,26 +98,12 @@ Result<ThreadImage> copy_stopped(pid_t pid, pid_t tid) {
   return image;
 }
 
-}  // namespace
-
-// Page by page, so that what lies behind the end of the stack costs only itself.
-void copy_stack(pid_t pid, uint64_t stack_pointer, ThreadImage& image) {
-  image.stack_start = stack_pointer & ~(kPage - 1);
-  image.stack.resize(kMaxStack);
-  std::array<iovec, kMaxStack / kPage> pages;
-  for (size_t i = 0; i < pages.size(); ++i)
-    pages[i] = {reinterpret_cast<void*>(image.stack_start + i * kPage), kPage};
-  const iovec into{image.stack.data(), image.stack.size()};
-  const ssize_t copied = ::process_vm_readv(pid, &into, 1, pages.data(), pages.size(), 0);
-  image.stack.resize(copied > 0 ? static_cast<size_t>(copied) : 0);
-}
-
 Result<ThreadImage> copy_thread(pid_t pid, pid_t tid, bool may_stop) {
   auto sleeping = copy_sleeping(pid, tid);
   if (!sleeping) return tl::unexpected(sleeping.error());
   if (*sleeping) return std::move(**sleeping);
   if (!may_stop) return fail("it runs, and --no-stop leaves it alone");
-  return copy_stopped(pid, tid);
+  return copy_stopped_thread(pid, tid);
 }
 
 }  // namespace asynctrace

@@ -25,6 +25,8 @@ struct ThreadImage {
 // `pid`, `tid`: as this process sees them. Errors say why, in words for people; `may_stop` false leaves a
 // thread that runs alone.
 Result<ThreadImage> copy_thread(pid_t pid, pid_t tid, bool may_stop);
+// With all of its registers: stops it even where it sleeps.
+Result<ThreadImage> copy_stopped_thread(pid_t pid, pid_t tid);
 
 // Fills in stack_start and stack, as far as it can be read.
 void copy_stack(pid_t pid, uint64_t stack_pointer, ThreadImage& image);

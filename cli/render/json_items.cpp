@@ -119,7 +119,8 @@ std::string native_members(const ReportTask& task) {
 }
 
 std::string_view name(CoroutineState state) {
-  constexpr std::string_view kNames[] = {"suspended", "not_started", "ended", "running"};
+  constexpr std::string_view kNames[] = {"suspended", "not_started", "ended", "running",
+                                         "suspended_or_running"};
   return kNames[static_cast<size_t>(state)];
 }
 

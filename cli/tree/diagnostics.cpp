@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -15,6 +16,7 @@ struct MissingRow {
   MissingReason reason;
   std::string_view code, what, remedy, remedy_in_c;
 };
+constexpr size_t kNamedThreads = 4;
 constexpr std::string_view kRebuild = "CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release";
 constexpr std::string_view kRebuildInC = "build with -g";
 constexpr std::string_view kRebuildInFull = "CARGO_PROFILE_RELEASE_DEBUG=2 cargo build --release";
@@ -120,6 +122,29 @@ void add_unknown_holders(Report& report) {
   }
 }
 
+void add_stopped_threads(Report& report) {
+  std::vector<const Thread*> stopped;
+  uint64_t longest_ns = 0;
+  for (const Thread& thread : report.snapshot->threads) {
+    if (thread.stopped_ns == 0) continue;
+    stopped.push_back(&thread);
+    longest_ns = std::max(longest_ns, thread.stopped_ns);
+  }
+  const auto add = [&](std::string message) {
+    report.diagnostics.push_back(
+        {"thread_stopped", std::move(message), "--no-stop leaves running threads alone"});
+  };
+  if (stopped.size() > kNamedThreads) {
+    return add(
+        fmt::format("{} threads were stopped, one after the other, to read their stacks, none for "
+                    "more than {}",
+                    stopped.size(), format_duration(longest_ns)));
+  }
+  for (const Thread* thread : stopped)
+    add(fmt::format("thread {} was stopped for {} to read its stack", thread->tid,
+                    format_duration(thread->stopped_ns)));
+}
+
 void add_census(Report& report) {
   const Snapshot& snapshot = *report.snapshot;
   const auto is_one = [](const Task& task) { return is_coroutine(task.runtime); };
@@ -136,6 +161,11 @@ void add_census(Report& report) {
          fmt::format("read from memory, without the agent: {} not known",
                      any_block_on ? "times and polls are" : "times, polls and the futures of block_on are"),
          "asynctrace run, or the lines of `asynctrace env`, for the next start"});
+  }
+  if (!snapshot.unknown_running.empty()) {
+    report.diagnostics.push_back(
+        {"unknown_running", "whether some of the coroutines run is not known: " + snapshot.unknown_running,
+         "dump without --no-stop, where nothing else traces the process"});
   }
   const auto untyped = std::ranges::count_if(snapshot.tasks, [](const Task& task) {
     return task.from_census && !is_coroutine(task.runtime) && task.state == TaskState::kWaiting &&
@@ -218,13 +248,7 @@ void add_diagnostics(Report& report) {
         {"no_crash_stack", "the native stack of the crash is unknown: " + snapshot.crash->no_stack_reason,
          "asynctrace run --crash-stack takes it from the living process"});
   }
-  for (const Thread& thread : snapshot.threads) {
-    if (thread.stopped_ns == 0) continue;
-    report.diagnostics.push_back({"thread_stopped",
-                                  fmt::format("thread {} was stopped for {} to read its stack", thread.tid,
-                                              format_duration(thread.stopped_ns)),
-                                  "--no-stop leaves running threads alone"});
-  }
+  add_stopped_threads(report);
   if (snapshot.repoll) add_repoll(*snapshot.repoll, report);
   add_missing(report);
   add_census(report);

@@ -48,6 +48,7 @@ LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& l
                        StackTable& stacks, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
   if (source.waker_gone) return LeafReason::kWakerGone;
+  if (source.may_run) return LeafReason::kMayRun;
   if (source.unverified) return LeafReason::kUnverified;
   if (source.unsure_link) return LeafReason::kUnsureLink;
   if (is_coroutine(task.runtime)) return LeafReason::kNone;
@@ -95,6 +96,7 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kNotFollowed: return "its future could not be followed in memory";
     case LeafReason::kUnsureLink: return "who awaits whom is likely, not certain";
     case LeafReason::kUnverified: return "a frame of its coroutines may have been freed";
+    case LeafReason::kMayRun: return "a thread may be executing one of its coroutines";
   }
   return "";
 }
@@ -121,7 +123,7 @@ std::vector<ReportLeaf> judge_leaves(const Task& task, StackTable& stacks, const
     if (!leaves[i].confirmed) continue;
     leaves[i].reason = find_reason(task, *sources[i], leaves[i], has_children, stacks, report);
     // A way to its children, or nobody's wait: no place of its own.
-    if (!is_place(leaves[i])) leaves[i].confirmed = false;
+    if (!is_place(leaves[i]) || leaves[i].reason == LeafReason::kMayRun) leaves[i].confirmed = false;
   }
 
   const bool any_confirmed = std::any_of(
@@ -131,7 +133,7 @@ std::vector<ReportLeaf> judge_leaves(const Task& task, StackTable& stacks, const
   };
   bool any_external = false;
   for (ReportLeaf& leaf : leaves) {
-    leaf.shown = is_place(leaf) && (leaf.confirmed || !any_confirmed);
+    leaf.shown = is_place(leaf) && (leaf.confirmed || !any_confirmed || leaf.reason == LeafReason::kMayRun);
     any_external |= leaf.shown && !is_internal(leaf);
   }
   for (ReportLeaf& leaf : leaves) leaf.shown &= !any_external || !is_internal(leaf);

@@ -67,8 +67,9 @@ enum class LeafReason : uint8_t {
   kNotFollowed,      // the census could not follow its future; the kind says why
   kUnsureLink,       // some coroutine of its chain is likely awaited by the one above it, not certainly
   kUnverified,       // some coroutine of its chain may have been freed
+  kMayRun,           // some thread may be executing a coroutine of its chain
 };
-inline constexpr LeafReason kLastLeafReason = LeafReason::kUnverified;
+inline constexpr LeafReason kLastLeafReason = LeafReason::kMayRun;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {

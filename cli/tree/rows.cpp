@@ -22,6 +22,7 @@ std::string_view mark(LeafReason reason) {
     case LeafReason::kFromDebugInfo: return " [from debug info]";
     case LeafReason::kUnsureLink: return " [awaited by: likely]";
     case LeafReason::kUnverified: return " [unverified: may have been freed]";
+    case LeafReason::kMayRun: return " [unless it runs]";
     default: return "";
   }
 }

@@ -94,6 +94,55 @@ def test_a_core_file(tmp_path):
     assert found(dump) == found(live)
 
 
+@pytest.mark.parametrize("build", ["O0", "O2", "clang_O0", "clang_O2"])
+def test_threads_on_a_cpu(tmp_path, build, quick):
+    """They are held for their registers. Where that is forbidden, any coroutine may be what they execute."""
+    if quick and build not in ("O2", "clang_O2"):
+        pytest.skip("--quick leaves out variants")
+    with traced(chains(build), "spin", segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+        alone = dump_of("--no-stop", target.pid)
+        text = asynctrace("dump", "--no-stop", target.pid).stdout
+        if build in ("O2", "clang_O2"):
+            gcore = ["gcore", "-o", tmp_path / "core", str(target.pid)]
+            subprocess.run(gcore, check=True, capture_output=True, timeout=60)
+    expected = truth(target)
+    assert Counter(state for state, _, _ in expected.values()) == {"running": 4, "suspended": 8}
+    assert found(dump) == expected
+    assert Counter(task["state"] for task in dump["tasks"]) == {"running": 4, "waiting": 2}
+    assert {found["code"] for found in dump["diagnostics"]} >= {"thread_stopped"}
+    assert {one["state"] for task in alone["tasks"] for one in task["coroutines"]} == {"suspended_or_running"}
+    leaves = [leaf for task in alone["tasks"] for leaf in task["leaves"]]
+    assert {(leaf["confirmed"], leaf["reason"]) for leaf in leaves} == {
+        (False, "a thread may be executing one of its coroutines")
+    }
+    assert {found["code"] for found in alone["diagnostics"]} >= {"unknown_running"}
+    assert text.count("[unless it runs]") == len(set(map(str, alone["groups"])))
+    if build in ("O2", "clang_O2"):
+        assert found(dump_of(tmp_path / f"core.{target.pid}")) == expected
+
+
+@pytest.mark.parametrize("build", ["O2", "clang_O2"])
+def test_threads_on_a_cpu_under_run(tmp_path, build):
+    with traced(chains(build), "spin", segment_dir=tmp_path, by="run") as target:
+        dump = target.dump()
+    assert found(dump) == truth(target)
+
+
+def test_a_coroutine_of_asio_on_a_cpu_under_run(tmp_path):
+    """The agent is there for the epoll below it."""
+    with traced(BUILD / "test" / "targets" / "coroutines" / "asio", "spin", segment_dir=tmp_path, by="run") as target:
+        dump = target.dump()
+        alone = dump_of("--no-stop", target.pid)
+    check(dump)
+    (running,) = [task for task in dump["tasks"] if task["state"] == "running"]
+    states = {one["function"].split("(")[0]: one["state"] for one in running["coroutines"]}
+    assert states["spin"] == "running" and states["spinner"] == "suspended"
+    assert sum(chains_of_asio(dump).values()) == 1 + sum(int(chain.split(" ")[0]) for chain in target.words("CHAIN"))
+    leaves = [leaf for task in alone["tasks"] for leaf in task["leaves"] if task["coroutines"]]
+    assert leaves and not any(leaf["confirmed"] for leaf in leaves)
+
+
 def test_the_text(tmp_path):
     with traced(chains("O2"), segment_dir=tmp_path, by="nobody") as target:
         text = asynctrace("dump", target.pid).stdout
@@ -102,8 +151,8 @@ def test_the_text(tmp_path):
     start = lines.index("3 tasks  (2, 3, 7)")
     place = "test/targets/coroutines/chains.cpp"
     assert [re.sub(r":[0-9]+$", "", line) for line in lines[start + 1 : start + 4]] == [
-        f"╼ middle(int) at {place}:20",
-        f"  └╼ leaf(int) at {place}:12",
+        f"╼ middle(int) at {place}:23",
+        f"  └╼ leaf(int) at {place}:15",
         "     └╼ Event::Awaiter",
     ]
     assert "  └╼ not started" in lines and "  └╼ ended, not destroyed" in lines

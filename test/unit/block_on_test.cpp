@@ -25,7 +25,9 @@ class BlockOnTest : public ::testing::Test {
   }
   // One frame for each list of functions, innermost first.
   NativeThread thread(std::vector<std::vector<StackedFunction>> functions) {
-    NativeThread made{7, {}, {}, true};
+    NativeThread made;
+    made.tid = 7;
+    made.is_whole = true;
     for (auto& frame : functions) {
       const uint64_t pc = module.start + 0x10 * (made.pcs.size() + 1);
       made.pcs.push_back(pc + 1);
@@ -83,7 +85,7 @@ TEST_F(BlockOnTest, AThreadInAPollOfItRuns) {
 }
 
 TEST_F(BlockOnTest, SaysWhatItCannotLookInto) {
-  EXPECT_THAT(find({7, {}, {}, false}).unsure, HasSubstr("a thread that is running"));
+  EXPECT_THAT(find(NativeThread()).unsure, HasSubstr("a thread that is running"));
   NativeThread cut = thread({{{&other}}});
   cut.is_whole = false;
   EXPECT_THAT(find(cut).unsure, HasSubstr("a thread whose stack cannot be walked"));

@@ -1,5 +1,8 @@
 // Coroutines in every place that they can be in. Prints what is true of them, and waits for the end of stdin.
+// With the argument "spin" some are on threads that do not sleep.
 #include <array>
+#include <atomic>
+#include <cstring>
 #include <thread>
 
 #include "task.hpp"
@@ -46,15 +49,68 @@ static Generator numbers(int count) {
   }
 }
 
+[[gnu::noinline]] static int block(int ready, int go_on) {
+  char byte = 0;
+  const ssize_t written = write(ready, &byte, 1);
+  return static_cast<int>(written + read(go_on, &byte, 1));
+}
+
 // Stays inside of its body.
 static Detached blocked(int ready, int go_on) {
   co_await event.wait();
-  char byte = 0;
-  sum += static_cast<int>(write(ready, &byte, 1));
-  sum += static_cast<int>(read(go_on, &byte, 1));
+  sum += block(ready, go_on);
 }
 
-int main() {
+static std::atomic<bool> told_to_end = false;
+
+[[gnu::noinline]] static int spin(int number) {
+  while (!told_to_end) ++number;
+  return number;
+}
+
+// Each in its own code, or in a function that it calls.
+static Task<int> busy(int number, std::atomic<int>& begun) {
+  if (number < 2) co_await event.wait();
+  ++begun;
+  if (number % 2 == 0) {
+    while (!told_to_end) ++number;
+  } else {
+    number = spin(number);
+  }
+  co_return number;
+}
+
+static Detached awaits_busy(int number, std::atomic<int>& begun) {
+  co_await busy(number, begun).done();
+}
+
+// Two that go on after a suspension, and two that have begun on their thread, and were awaited there.
+static int some_spin() {
+  std::atomic<int> begun = 0;
+  for (int i = 0; i < 4; ++i) awaits_busy(i % 2, begun);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    const auto running = event.waiting.front();
+    event.waiting.erase(event.waiting.begin());
+    truth[running.address()].state = "running";
+    threads.emplace_back([running] { running.resume(); });
+  }
+  while (begun < 2) std::this_thread::yield();
+  for (int i = 2; i < 4; ++i) {
+    threads.emplace_back([i, &begun] { awaits_busy(i, begun); });
+    while (begun <= i) std::this_thread::yield();
+  }
+  for (auto& [address, known] : truth)
+    if (known.awaited_by != nullptr && std::strcmp(known.state, "not_started") == 0) known.state = "running";
+  print_truth();
+  wait_for_end_of_input();
+  told_to_end = true;
+  for (auto& thread : threads) thread.join();
+  return 0;
+}
+
+int main(int count, char** arguments) {
+  if (count > 1 && std::strcmp(arguments[1], "spin") == 0) return some_spin();
   std::vector<Task<int>> tasks;
   for (int i = 0; i < 3; ++i) tasks.push_back(middle(i));
   for (auto& task : tasks) task.handle.resume();
