@@ -203,6 +203,31 @@ def chains_of_asio(dump, lines=True):
     return chains
 
 
+def operations_of_asio(dump):
+    """What waits with a callback, and the function that gave it; the lines of all callbacks."""
+    operations, lines = Counter(), set()
+    for task in dump["tasks"]:
+        if not task["coroutines"]:
+            (leaf,) = task["leaves"]
+            (frame,) = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
+            operations[(leaf["kind"], frame["function"].split("::{lambda")[0])] += 1
+            lines.add(frame["line"])
+    return operations, lines
+
+
+def truth_of_asio(lines_before, lines=True):
+    """The same as the program says it, from the lines that it printed before READY."""
+    chains, operations = Counter(), Counter()
+    for word, rest in lines_before:
+        count, leaf, *places = rest.split(" ")
+        if word == "CHAIN":
+            own = tuple(map(int, places)) if lines else len(places)
+            chains[(leaf.replace("_receive", " receive"), own)] += int(count)
+        else:
+            operations[(leaf, *places)] += int(count)
+    return chains, operations
+
+
 @pytest.mark.parametrize("by", ["nobody", "run"])
 @pytest.mark.parametrize("build", ["asio", "boost_asio"])
 def test_coroutines_and_callbacks_on_asio(tmp_path, build, by):
@@ -213,21 +238,8 @@ def test_coroutines_and_callbacks_on_asio(tmp_path, build, by):
         text = asynctrace("dump", target.pid).stdout
     assert dump["suspects"] == []
     lines = build == "asio"
-    expected = Counter()
-    for count, leaf, *own in (chain.split(" ") for chain in target.words("CHAIN")):
-        expected[(leaf.replace("_receive", " receive"), tuple(map(int, own)) if lines else len(own))] += int(count)
-    assert chains_of_asio(dump, lines) == expected
-    operations, places = Counter(), set()
-    for task in dump["tasks"]:
-        if not task["coroutines"]:
-            (leaf,) = task["leaves"]
-            (frame,) = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
-            operations[(leaf["kind"], frame["function"].split("::{lambda")[0])] += 1
-            places.add(frame["line"])
-    expected = Counter()
-    for count, leaf, function in (operation.split(" ") for operation in target.words("OPERATION")):
-        expected[(leaf, function)] += int(count)
-    assert operations == expected
+    operations, places = operations_of_asio(dump)
+    assert (chains_of_asio(dump, lines), operations) == truth_of_asio(target.lines, lines)
     assert (places != {None}) == lines
     coroutines = [one for task in dump["tasks"] for one in task.get("coroutines", [])]
     assert {one["link"] for one in coroutines} == {None, "asio"}

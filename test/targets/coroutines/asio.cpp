@@ -1,7 +1,8 @@
 // Coroutines and callbacks on Asio, or on Boost.Asio with -DUSE_BOOST. Prints where each of them waits, as
 //   CHAIN <count> <what it waits for> <line of each function, outermost first>
 //   OPERATION <count> <what it waits for> <function of the handler>
-// and waits for the end of stdin; with the argument "spin" in a coroutine that does not sleep meanwhile.
+// and waits for the end of stdin; with the argument "spin" in a coroutine that does not sleep meanwhile. For
+// each byte before the end one client more connects to the coroutines, is CONNECTED and says nothing.
 #ifdef USE_BOOST
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/channel.hpp>
@@ -199,6 +200,13 @@ int main(int count, char**) {
   say_ready();
   char byte;
   while (read(0, &byte, 1) > 0) {
+    const int before = accepted;
+    peers.emplace_back(context);
+    peers.back().connect(acceptor.local_endpoint());
+    while (accepted == before) context.run_one();
+    context.poll();
+    std::printf("CONNECTED\n");
+    std::fflush(stdout);
   }
   std::_Exit(0);
 }
