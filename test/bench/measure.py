@@ -13,18 +13,19 @@ PATIENCE = 300  # seconds until a program that should take seconds counts as hun
 
 @dataclasses.dataclass
 class Figure:
-    """One line of the table. `result` is a ratio unless `result_unit` says what else it is; None: not measured."""
+    """One line of the table. `result` is a ratio unless `result_unit` says what else it is. None: not measured; where
+    that is the result, the name says why."""
 
     name: str
     without: float | None
     traced: float | None
-    result: float
+    result: float | None
     goal: float | None = None  # at most
     result_unit: str = ""
 
     @property
     def met(self):
-        return None if self.goal is None else self.result <= self.goal
+        return None if self.goal is None or self.result is None else self.result <= self.goal
 
     def as_json(self):
         return {**dataclasses.asdict(self), "met": self.met}
