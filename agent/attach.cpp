@@ -25,6 +25,8 @@
 namespace asynctrace::agent {
 namespace {
 
+constexpr const char* kBadHooks =
+    "the hooks are not what asynctrace writes, or more than 8 libraries were told of";
 constexpr const char* kNotToFollow =
     "it was preloaded, and could not start or was told not to (--follow=none)";
 char g_directory[sizeof(AttachCall::directory)];
@@ -57,8 +59,20 @@ void say_detached() {
       .store(segment::AgentState::kOff, std::memory_order_release);
 }
 
+// Nobody looks at modules meanwhile.
+bool add_hooks(AttachCall& call) {
+  call.hook_rows[sizeof(call.hook_rows) - 1] = '\0';
+  return call.hook_rows[0] == '\0' || add_user_rows(call.hook_rows);
+}
+
+void tell_of_hooks(AttachCall& call) {
+  if (call.hook_rows[0] == '\0') return;
+  const auto rows = user_rows();
+  for (size_t i = 0; i < rows.size(); i++) call.hooks[i] = state_of(rows[i]);
+}
+
 // Null: ready to patch.
-const char* prepare(bool& has_runtime) {
+const char* prepare(AttachCall& call, bool& has_runtime) {
   static bool is_started = false;  // by an attach that found no runtime, or no room for its segment
   if (!is_started) {
     start_poll_loop();
@@ -68,6 +82,7 @@ const char* prepare(bool& has_runtime) {
     start_imports();
     is_started = true;
   }
+  if (!add_hooks(call)) return kBadHooks;
   const auto look = [](void* found) {
     refresh();
     *static_cast<bool*>(found) = find_runtimes() || has_loop_library() || has_plain_caller();
@@ -83,32 +98,41 @@ AttachStatus attach_first(AttachCall& call) {
   g_config.output = g_config.run_id = g_config.report_in = nullptr;
   g_config.max_size = call.max_size;
   bool has_runtime = false;
-  if (const char* reason = prepare(has_runtime)) return off(call, reason);
+  if (const char* reason = prepare(call, has_runtime)) return off(call, reason);
   if (!has_runtime) return AttachStatus::kNoRuntime;
   say_tracing();
   start_late_modules(true);
   // What has gone meanwhile must not be touched.
-  const auto patch = [](void*) {
+  const auto patch = [](void* call) {
     refresh();
     redirect_all();
     patch_program();
+    tell_of_hooks(*static_cast<AttachCall*>(call));
   };
   // No other thread comes here before slots lead to us.
-  alone_with_modules(patch, nullptr);
+  alone_with_modules(patch, &call);
   return AttachStatus::kTracing;
 }
 
-AttachStatus attach_again() {
-  const auto patch = [](void*) {
+AttachStatus attach_again(AttachCall& call) {
+  const auto patch = [](void* data) {
+    AttachCall& call = *static_cast<AttachCall*>(data);
     refresh();
+    if (!add_hooks(call)) {
+      call.status = off(call, kBadHooks);
+      return;
+    }
+    find_loop_libraries();
     if (const HookGuard guard(current_thread()); guard) end_unwatched_tasks(guard);
     say_tracing();
     g_detached.store(false, std::memory_order_relaxed);
     redo_patches();
     redirect_all();
     patch_program();
+    tell_of_hooks(call);
+    call.status = AttachStatus::kTracing;
   };
-  return alone_with_modules(patch, nullptr) ? AttachStatus::kTracing : AttachStatus::kBusy;
+  return alone_with_modules(patch, &call) ? call.status : AttachStatus::kBusy;
 }
 
 AttachStatus attach(AttachCall& call) {
@@ -122,7 +146,7 @@ AttachStatus attach(AttachCall& call) {
   }
   if (is_in_hook()) return AttachStatus::kBusy;
   if (!tracing()) return off(call, "it has turned itself off");
-  return g_detached.load(std::memory_order_relaxed) ? attach_again() : AttachStatus::kAlready;
+  return g_detached.load(std::memory_order_relaxed) ? attach_again(call) : AttachStatus::kAlready;
 }
 
 AttachStatus detach(AttachCall&) {

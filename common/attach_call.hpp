@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/loop_hooks.hpp"
+
 namespace asynctrace {
 
 inline constexpr const char* kAttachFunction = "asynctrace_attach";
@@ -32,10 +34,12 @@ struct AttachCall {
   // thread any more: who does need not stop it at each of the agent's system calls to see where it returns.
   uint32_t done;
   uint32_t go;
-  uint64_t max_size;     // of the segment file, bytes
-  char directory[1024];  // for the segment file, zero-terminated; "": the agent chooses
-  char reason[128];      // of kOff, zero-terminated
+  uint64_t max_size;                 // of the segment file, bytes
+  char directory[1024];              // for the segment file, zero-terminated; "": the agent chooses
+  char reason[128];                  // of kOff, zero-terminated
+  char hook_rows[kMaxUserText + 1];  // zero-terminated; "": none
+  HookState hooks[kMaxUserRows];     // the agent's answer, in the order of the rows
 };
-static_assert(sizeof(AttachCall) == 24 + 1024 + 128);
+static_assert(sizeof(AttachCall) == 24 + 1024 + 128 + 8192 + 64);
 
 }  // namespace asynctrace

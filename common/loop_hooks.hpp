@@ -1,6 +1,6 @@
 // How functions of poll loops' libraries are described, by the agent's own table and by a user's file of
-// hooks; and the text in which `asynctrace run --hooks` hands the latter to the agent (ASYNCTRACE_HOOK_ROWS).
-// Plain data; decoding allocates nothing.
+// hooks; and the text in which `--hooks` hands the latter to the agent (ASYNCTRACE_HOOK_ROWS, AttachCall):
+// one line, for the files of services have no other. Plain data; decoding allocates nothing.
 #pragma once
 
 #include <cstddef>
@@ -45,9 +45,10 @@ inline constexpr Place kOneTime = -1;  // an argument: one time where that is 0
 
 inline constexpr size_t kMaxUserLibraries = 8;
 inline constexpr size_t kMaxUserRows = 64;
+inline constexpr size_t kMaxUserText = 8191;  // bytes of all rows
 inline constexpr int kMaxUserArgument = 13;
 
-// One row of a user's file. Texts hold neither a comma nor a line break.
+// One row of a user's file. Texts hold neither a comma nor a control character.
 struct UserHook {
   enum Number {
     kRole,
@@ -66,11 +67,39 @@ struct UserHook {
   std::string_view texts[kTexts];
 };
 
+// Why a row makes no sense, for whoever wrote it. Null: it does.
+struct WrongHook {
+  const char* what = nullptr;
+  const char* remedy = nullptr;
+};
+constexpr WrongHook wrong_hook(const UserHook& hook) {
+  const auto role = static_cast<LoopRole>(hook.numbers[UserHook::kRole]);
+  const int watcher = hook.numbers[UserHook::kWatcher], callback = hook.numbers[UserHook::kCallback];
+  constexpr WrongHook kNoCallback{"no callback, which this role needs", "write callback = ..."};
+  const bool is_told = callback != kAbsent;
+  if (role == LoopRole::kCallbackOf) {
+    if (!is_told) return kNoCallback;
+    if (callback < kResult) return {"the callback is given back, not passed", "\"result\" or \"*N\""};
+    return {};
+  }
+  if (callback >= kResult) return {"the callback is passed, not given back", "a number of an argument"};
+  const bool names_callback = role == LoopRole::kSetCallback || role == LoopRole::kOnce;
+  if (names_callback && !is_told) return kNoCallback;
+  const bool may_have_no_name = role == LoopRole::kOnce || (role == LoopRole::kArm && is_told);
+  if (watcher == kAbsent && !may_have_no_name)
+    return {"no watcher, which this role needs", "write watcher = ..."};
+  const bool makes = names_callback || (role == LoopRole::kArm && is_told);
+  if (watcher >= kResult && !makes) return {"the watcher is there already", "a number of an argument"};
+  const bool is_role = makes || role == LoopRole::kArm || role == LoopRole::kDisarm ||
+                       role == LoopRole::kFree || role == LoopRole::kLoop;
+  return is_role ? WrongHook{} : WrongHook{"a role that files of hooks do not have", "another one"};
+}
+
 inline std::string encode(const UserHook& hook) {
   std::string line;
   for (const std::string_view text : hook.texts) line.append(text).append(",");
   for (const int number : hook.numbers) line.append(std::to_string(number)).append(",");
-  return line + "\n";
+  return line + ";";
 }
 
 // Takes the next row off `rows`. False: none is left, or what is left is no row.
@@ -96,9 +125,17 @@ inline bool decode(std::string_view& rows, UserHook& hook) {
     }
     if (is_negative) number = -number;
   }
-  if (rows.empty() || rows.front() != '\n') return false;
+  if (rows.empty() || rows.front() != ';') return false;
   rows.remove_prefix(1);
   return true;
 }
+
+// What came of a row.
+enum class HookState : uint8_t {
+  kNotThere = 0,   // no library in the process has this function
+  kNotCalled = 1,  // no module calls it through the dynamic linker
+  kTaken = 2,      // from now on the agent stands before it
+  kKept = 3,       // it did before, and what it was told then still counts
+};
 
 }  // namespace asynctrace

@@ -28,6 +28,7 @@ struct KnownType {
   const WatcherType* type;
 };
 KnownType g_types[kMaxTypes];  // of the one library that has some
+bool g_is_called[kMaxFunctions];
 bool g_library_has_come = false;
 bool g_has_caller = false;
 bool g_has_library = false;
@@ -51,12 +52,17 @@ LoopFunction* find_function_named(const char* name) {
   return nullptr;
 }
 
-const Library* library_of(const LoadedModule& module) {
+bool has_name(const Library& library, const char* name) {
+  const auto begins = [name](const char* beginning) {
+    return strncmp(name, beginning, strlen(beginning)) == 0;
+  };
+  return std::any_of(library.sonames.begin(), library.sonames.end(), begins);
+}
+
+bool is_of_a_library(const LoadedModule& module) {
   const char* name = soname(module);
-  for (const Library* library : libraries())
-    for (const char* beginning : library->sonames)
-      if (strncmp(name, beginning, strlen(beginning)) == 0) return library;
-  return nullptr;
+  const auto all = libraries();
+  return std::any_of(all.begin(), all.end(), [name](const Library* one) { return has_name(*one, name); });
 }
 
 void add_function(const LoadedModule& module, const Library& library, const Row& row) {
@@ -81,7 +87,7 @@ void add_function(const LoadedModule& module, const Library& library, const Row&
 // Whether a slot that is bound at its first call can lead nowhere else: nobody but such libraries defines it.
 bool is_only_definition(const char* name) {
   for (const LoadedModule& module : modules()) {
-    if (module.unloaded.load(std::memory_order_relaxed) || library_of(module) != nullptr) continue;
+    if (module.unloaded.load(std::memory_order_relaxed) || is_of_a_library(module)) continue;
     if (exported_function(module, name) != 0) return false;
   }
   return true;
@@ -106,13 +112,14 @@ void patch(const Import& import, const LoadedModule& module, SlotPatcher& patche
   if (is_plain && function->row->role == LoopRole::kEpollControl)
     g_has_plain_loop.store(true, std::memory_order_relaxed);
   patcher.write(import.slot, thunk(ThunkArray::kCall, static_cast<uint32_t>(function - g_functions)));
-  g_has_caller |= !is_plain && library_of(module) == nullptr;
+  g_is_called[function - g_functions] = true;
+  g_has_caller |= !is_plain && !is_of_a_library(module);
 }
 
 // Most libraries call nothing that is hooked, but thousands of functions of their own. What a module takes
 // from others stands first in its symbol table, before all that its hash table knows.
 bool may_call_any(const LoadedModule& module, const DynamicSection& dynamic) {
-  if (library_of(module) != nullptr) return true;  // through slots for its own functions
+  if (is_of_a_library(module)) return true;  // through slots for its own functions
   if (dynamic.gnu_hash == nullptr || dynamic.symbols == nullptr) return true;
   const uint32_t first_known = dynamic.gnu_hash[1];
   if (first_known <= 1) return true;  // as GNU ld has it where the hash table is empty
@@ -153,16 +160,33 @@ const WatcherType* watcher_type(uint64_t address) {
 }
 
 bool find_loop_library(LoadedModule& module) {
-  const Library* library = library_of(module);
-  if (library == nullptr) return false;
-  for (const Row& row : library->rows) add_function(module, *library, row);
-  for (size_t i = 0; i < library->types.size() && i < kMaxTypes; i++)
-    g_types[i] = {exported_variable(module, library->types[i].variable), &library->types[i]};
-  g_library_has_come = true;
-  if (library == &kLibc) return false;
+  const char* name = soname(module);
+  bool has_loop = false;
+  for (const Library* library : libraries()) {  // a user may know more of one that we know
+    if (!has_name(*library, name)) continue;
+    for (const Row& row : library->rows) add_function(module, *library, row);
+    for (size_t i = 0; i < library->types.size() && i < kMaxTypes; i++)
+      g_types[i] = {exported_variable(module, library->types[i].variable), &library->types[i]};
+    g_library_has_come = true;
+    has_loop |= library != &kLibc;
+  }
+  if (!has_loop) return false;
   module.has_own_loop.store(true, std::memory_order_relaxed);
   g_has_library = true;
   return true;
+}
+
+void find_loop_libraries() {
+  for (LoadedModule& module : modules())
+    if (!module.unloaded.load(std::memory_order_relaxed)) find_loop_library(module);
+}
+
+HookState state_of(const Row& row) {
+  const LoopFunction* function = find_function_named(row.function);
+  if (function == nullptr || find_module(reinterpret_cast<uint64_t>(function->real)) == nullptr)
+    return HookState::kNotThere;
+  if (function->row != &row) return HookState::kKept;
+  return g_is_called[function - g_functions] ? HookState::kTaken : HookState::kNotCalled;
 }
 
 bool has_loop_library() {

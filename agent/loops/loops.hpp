@@ -30,6 +30,10 @@ bool begin_tracing();
 
 // Looks whether the module is such a library. One thread at a time.
 bool find_loop_library(LoadedModule& module);
+void find_loop_libraries();  // among all that are loaded
+
+// Of one of user_rows(), as of the last patch_loop_calls().
+HookState state_of(const Row& row);
 // Or a module that makes its own, see plain.hpp: known once its calls are patched.
 bool has_loop_library();
 

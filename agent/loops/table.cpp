@@ -12,6 +12,8 @@ constexpr size_t kBuiltIn = 6;
 constinit const Library* g_libraries[kBuiltIn + kMaxUserLibraries] = {&kLibevent, &kLibuv,   &kLibev,
                                                                       &kGlib,     &kSdEvent, &kLibc};
 size_t g_count = kBuiltIn;
+std::span<const Row> g_user_rows;
+const char* g_user_text = "";
 
 // The texts live in the copy of the rows, where each comma has become the end of one.
 struct UserLibrary {
@@ -22,6 +24,7 @@ struct UserLibrary {
 struct UserTable {
   UserLibrary libraries[kMaxUserLibraries];
   Row rows[kMaxUserRows];
+  size_t library_count, count;  // of rows
   char text[];
 };
 
@@ -36,7 +39,8 @@ bool is_sound(const UserHook& hook) {
   const auto& numbers = hook.numbers;
   return numbers[UserHook::kRole] >= 0 &&
          numbers[UserHook::kRole] <= static_cast<int>(LoopRole::kCallbackOf) &&
-         is_place(numbers[UserHook::kWatcher]) && is_place(numbers[UserHook::kCallback]) &&
+         wrong_hook(hook).what == nullptr && is_place(numbers[UserHook::kWatcher]) &&
+         is_place(numbers[UserHook::kCallback]) &&
          (numbers[UserHook::kDescriptor] == kAbsent || is_argument(numbers[UserHook::kDescriptor])) &&
          (numbers[UserHook::kRepeats] == kAgainAndAgain || numbers[UserHook::kRepeats] == kOneTime ||
           is_argument(numbers[UserHook::kRepeats])) &&
@@ -62,6 +66,31 @@ Row row_of(const UserHook& hook) {
           .zero_ends = hook.numbers[UserHook::kZeroEnds] != 0};
 }
 
+// From the rows in its text, of this size.
+bool fill(UserTable& table, size_t size) {
+  std::string_view left(table.text, size);
+  for (UserHook hook; !left.empty(); table.count++) {
+    if (table.count == kMaxUserRows || !decode(left, hook) || !is_sound(hook)) return false;
+    size_t& libraries = table.library_count;
+    const bool is_another =
+        libraries == 0 || hook.texts[UserHook::kSoname] != table.libraries[libraries - 1].sonames[0];
+    for (const std::string_view text : hook.texts) table.text[text.data() + text.size() - table.text] = '\0';
+    table.rows[table.count] = row_of(hook);
+    if (is_another) {
+      if (libraries == kMaxUserLibraries) return false;
+      UserLibrary& added = table.libraries[libraries++];
+      added.sonames[0] = hook.texts[UserHook::kSoname].data();
+      added.library.name = hook.texts[UserHook::kLibrary].data();
+      added.library.sonames = added.sonames;
+      added.library.slots = 16;
+      added.library.rows = {&table.rows[table.count], 0};
+    }
+    Library& library = table.libraries[libraries - 1].library;
+    library.rows = {library.rows.data(), library.rows.size() + 1};
+  }
+  return true;
+}
+
 }  // namespace
 
 std::span<const Library* const> libraries() {
@@ -69,33 +98,24 @@ std::span<const Library* const> libraries() {
 }
 
 bool add_user_rows(const char* rows) {
+  if (strcmp(rows, g_user_text) == 0) return true;
   const size_t size = strlen(rows);
-  auto* table = static_cast<UserTable*>(reserve_private(sizeof(UserTable) + size + 1));
+  const size_t room = sizeof(UserTable) + 2 * (size + 1);
+  auto* table = static_cast<UserTable*>(reserve_private(room));
   if (table == nullptr) return false;
   memcpy(table->text, rows, size);
-  std::string_view left(table->text, size);
-  size_t libraries = 0, count = 0;
-  for (UserHook hook; !left.empty(); count++) {
-    if (count == kMaxUserRows || !decode(left, hook) || !is_sound(hook)) return false;
-    const bool is_another =
-        libraries == 0 || hook.texts[UserHook::kSoname] != table->libraries[libraries - 1].sonames[0];
-    for (const std::string_view text : hook.texts)
-      table->text[text.data() + text.size() - table->text] = '\0';
-    table->rows[count] = row_of(hook);
-    if (is_another) {
-      if (libraries == kMaxUserLibraries) return false;
-      UserLibrary& added = table->libraries[libraries++];
-      added.sonames[0] = hook.texts[UserHook::kSoname].data();
-      added.library.name = hook.texts[UserHook::kLibrary].data();
-      added.library.sonames = added.sonames;
-      added.library.slots = 16;
-      added.library.rows = {&table->rows[count], 0};
-    }
-    Library& library = table->libraries[libraries - 1].library;
-    library.rows = {library.rows.data(), library.rows.size() + 1};
+  if (!fill(*table, size) || g_count + table->library_count > std::size(g_libraries)) {
+    munmap(table, room);
+    return false;
   }
-  for (size_t i = 0; i < libraries; i++) g_libraries[g_count++] = &table->libraries[i].library;
+  for (size_t i = 0; i < table->library_count; i++) g_libraries[g_count++] = &table->libraries[i].library;
+  g_user_text = static_cast<const char*>(memcpy(table->text + size + 1, rows, size + 1));
+  g_user_rows = {table->rows, table->count};
   return true;
+}
+
+std::span<const Row> user_rows() {
+  return g_user_rows;
 }
 
 }  // namespace asynctrace::agent

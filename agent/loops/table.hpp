@@ -71,8 +71,11 @@ struct Library {
 
 std::span<const Library* const> libraries();
 
-// A user's own rows, as common/loop_hooks.hpp has them. Before the first look at modules. False: no memory,
-// or not what `asynctrace run` writes; then none of them counts.
+// A user's own rows, as common/loop_hooks.hpp has them, beside those that were added before. While nobody
+// looks at modules. False: no memory, too many libraries, or not what asynctrace writes; then none of them
+// counts.
 bool add_user_rows(const char* rows);
+// The last ones that were added, in their order.
+std::span<const Row> user_rows();
 
 }  // namespace asynctrace::agent

@@ -23,6 +23,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto kCallTime = std::chrono::seconds(5);
 constexpr size_t kMaxWords = 1024;  // of the loader
+static_assert(sizeof(AttachCall) <= kMaxCallData);
 
 Error of_process(const PinnedProcess& process, std::string_view what, std::string remedy = {}) {
   return {fmt::format("process {} ({}): {}", process.pid(), process.name(), what), std::move(remedy)};
@@ -93,7 +94,9 @@ Result<void> judge(const PinnedProcess& process, const AttachCall& answer) {
     case AttachStatus::kTracing:
     case AttachStatus::kDetached: return {};
     case AttachStatus::kAlready:
-      return refuse("it is traced already", fmt::format("asynctrace dump {}", process.pid()));
+      return refuse(
+          "it is traced already",
+          fmt::format("asynctrace {} {}", answer.hook_rows[0] != '\0' ? "detach" : "dump", process.pid()));
     case AttachStatus::kNoRuntime:
       return refuse("no async runtime is in it that asynctrace knows",
                     "it needs tokio or async-task with their symbol table, a library with a poll loop "
@@ -125,6 +128,7 @@ Result<AttachCall> request(const AttachSettings& settings) {
   if (settings.directory.size() >= sizeof call.directory || settings.library.size() >= PATH_MAX)
     return fail("the name of the directory is too long", "set ASYNCTRACE_DIR to a shorter one", 2);
   std::memcpy(call.directory, settings.directory.c_str(), settings.directory.size() + 1);
+  settings.hook_rows.copy(call.hook_rows, kMaxUserText);
   return call;
 }
 
@@ -187,8 +191,9 @@ Result<Attached> act(const PinnedProcess& process, Entrance& entrance, const std
   for (Attached attached;;) {
     const auto answer = act_in_thread(process, entrance, library, call, deadline, attached);
     if (!answer) return tl::unexpected(of_process(process, answer.error().message, answer.error().remedy));
-    if (answer->status != AttachStatus::kBusy || Clock::now() > deadline)
-      return judge(process, *answer).map([&] { return attached; });
+    if (answer->status == AttachStatus::kBusy && Clock::now() < deadline) continue;
+    attached.hooks.assign(std::begin(answer->hooks), std::end(answer->hooks));
+    return judge(process, *answer).map([&] { return attached; });
   }
 }
 

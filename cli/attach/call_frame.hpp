@@ -35,7 +35,7 @@ struct ThreadState {
   uint64_t signal_mask = 0;
 };
 
-inline constexpr size_t kMaxCallData = 4608;  // a path, or an AttachCall
+inline constexpr size_t kMaxCallData = 9472;  // a path, or an AttachCall
 
 struct CallFrame {
   uint64_t start = 0;            // address of the first byte

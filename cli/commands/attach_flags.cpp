@@ -21,6 +21,7 @@ void add_attach(CLI::App& verb, AttachOptions& options) {
            "  asynctrace attach 4242 && asynctrace dump 4242\n");
   add_common(verb, options);
   add_size(verb, "--max-size", options.max_size, "Limit of the segment file (default 512M)");
+  add_hooks(verb, options.hooks);
 }
 
 void add_detach(CLI::App& verb, AttachOptions& options) {

@@ -6,6 +6,7 @@
 
 #include "cli/commands/commands.hpp"
 #include "cli/commands/messages.hpp"
+#include "cli/hooks/hooks_file.hpp"
 #include "cli/process/agent_environment.hpp"
 #include "cli/process/agent_library.hpp"
 #include "cli/process/segment_directory.hpp"
@@ -77,7 +78,9 @@ std::string lines(EnvFormat format, const Variables& variables, const std::strin
 Result<int> env_command(const EnvOptions& options) {
   auto library = find_agent_library();
   if (!library) return tl::unexpected(library.error());
-  AgentSettings settings{*library, "", options.output, options.max_size, options.follow};
+  auto hook_rows = options.hooks.empty() ? Result<std::string>() : read_hooks(options.hooks);
+  if (!hook_rows) return tl::unexpected(hook_rows.error());
+  AgentSettings settings{*library, "", options.output, options.max_size, options.follow, *hook_rows};
   const char* preload = "";
   if (options.format == EnvFormat::kShell) {
     // The others describe a process that starts elsewhere, with directories and a preload of its own.

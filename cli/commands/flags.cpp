@@ -50,6 +50,13 @@ CLI::Option* add_repeatable(CLI::App& verb, const std::string& flag,
                            ->allow_extra_args(false));
 }
 
+CLI::Option* add_hooks(CLI::App& verb, std::string& file) {
+  return verb
+      .add_option("--hooks", file,
+                  "Functions of poll loops that the agent does not know by itself (TOML, see README)")
+      ->type_name("FILE");
+}
+
 void add_sources(CLI::App& verb, DumpForm& form) {
   auto add_prefix = [&form](const std::string& text) {
     const size_t at = text.find('=');

@@ -64,6 +64,8 @@ inline constexpr const char* kFollowHelp = "Trace child processes as well";
 inline constexpr const char* kOutputHelp =
     "Keep the segment file as FILE; %e is the program's name, %p its pid";
 
+CLI::Option* add_hooks(CLI::App& verb, std::string& file);
+
 // What is shown of a trace, and where its sources are.
 void add_sources(CLI::App& verb, DumpForm& form);
 void add_causes(CLI::App& verb, DumpForm& form);

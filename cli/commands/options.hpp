@@ -87,12 +87,14 @@ struct PsOptions {
 
 struct AttachOptions {  // and of detach
   pid_t pid = 0;
+  std::string hooks;  // as in RunOptions
   bool force = false;
   bool quiet = false;
   uint64_t max_size = 512ull << 20;
 };
 
 struct EnvOptions {
+  std::string hooks;  // as in RunOptions
   EnvFormat format = EnvFormat::kShell;
   bool follow = true;
   std::string output;

@@ -28,6 +28,7 @@ void add_env(CLI::App& verb, EnvOptions& options) {
                         "For whom (default shell)");
   verb.add_option("-o,--output", options.output, kOutputHelp)->type_name("FILE");
   add_size(verb, "--max-size", options.max_size, "Limit of one segment file");
+  add_hooks(verb, options.hooks);
   add_choice(verb, "--follow", options.follow, kFollow, kFollowHelp);
 }
 

@@ -45,7 +45,10 @@ Result<int> run_command(const RunOptions& options) {
   if (!reports) return tl::unexpected(reports.error());
 
   auto hook_rows = options.hooks.empty() ? Result<std::string>() : read_hooks(options.hooks);
-  if (!hook_rows) return tl::unexpected(hook_rows.error());
+  if (!hook_rows) {
+    hook_rows.error().exit_code = 125;
+    return tl::unexpected(hook_rows.error());
+  }
 
   AgentSettings settings{*library, *directory, output, options.max_size, options.follow, *hook_rows};
   const char* preload = std::getenv("LD_PRELOAD");

@@ -61,10 +61,7 @@ void add_run(CLI::App& verb, RunOptions& options) {
       "to FILE or stderr; junit needs a FILE. May be given several times. Default in GitHub Actions: "
       "github")
       ->type_name("FORM[=FILE]");
-  with_variable(
-      verb.add_option("--hooks", options.hooks,
-                      "Functions of poll loops that the agent does not know by itself (TOML, see README)")
-          ->type_name("FILE"));
+  with_variable(add_hooks(verb, options.hooks));
   with_variable(add_size(verb, "--max-size", options.max_size,
                          "Limit of one segment file, which is sparse (default 512M)"));
   with_variable(verb.add_flag("--crash-stack", options.crash_stack,

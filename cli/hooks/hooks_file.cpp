@@ -39,8 +39,6 @@ std::string names(const std::map<std::string, Value>& map) {
   return fmt::format("one of {}", fmt::join(all, ", "));
 }
 
-constexpr int kExitCode = 125;  // of `run`
-
 // What is wrong, found deep inside; told as an Error by parse_hooks().
 struct Wrong {
   Error error;
@@ -60,13 +58,16 @@ class Reader {
       only(library, {"name", "soname", "function"});
       rows += library_rows(library);
     }
+    if (rows.size() > kMaxUserText)
+      wrong(file, fmt::format("too much text: {} bytes", rows.size()),
+            fmt::format("{} at most", kMaxUserText));
     if (count_ > kMaxUserRows) wrong(file, "too many functions", fmt::format("{} at most", kMaxUserRows));
     return rows;
   }
 
  private:
   [[noreturn]] void wrong(const toml::value& at, const std::string& what, const std::string& remedy) const {
-    throw Wrong{{fmt::format("{}:{}: {}", name_, at.location().line(), what), remedy, kExitCode}};
+    throw Wrong{{fmt::format("{}:{}: {}", name_, at.location().line(), what), remedy}};
   }
 
   void only(const toml::value& table, const std::vector<std::string>& keys) const {
@@ -93,10 +94,11 @@ class Reader {
   std::string text(const toml::value& table, const std::string& key) const {
     const toml::value* found = find(table, key);
     if (found == nullptr) wrong(table, fmt::format("no {}", key), fmt::format("write {} = \"...\"", key));
+    const auto is_bad = [](unsigned char c) { return c == ',' || c < ' ' || c == 0x7f; };
     const bool is_text = found->is_string() && !found->as_string().str.empty() &&
-                         found->as_string().str.find_first_of(",\n") == std::string::npos &&
-                         found->as_string().str.find('\0') == std::string::npos;
-    if (!is_text) wrong(*found, fmt::format("{} is no name", key), "a text without commas and line breaks");
+                         std::ranges::none_of(found->as_string().str, is_bad);
+    if (!is_text)
+      wrong(*found, fmt::format("{} is no name", key), "a text without commas and control characters");
     return found->as_string().str;
   }
 
@@ -137,31 +139,6 @@ class Reader {
     return stored_at(std::stoi(where.substr(1)));
   }
 
-  void must_have(const toml::value& function, const char* key, int given) const {
-    if (given == kAbsent)
-      wrong(function, fmt::format("no {}, which this role needs", key), fmt::format("write {} = ...", key));
-  }
-
-  void check(const toml::value& function, const UserHook& hook) const {
-    const auto role = static_cast<LoopRole>(hook.numbers[UserHook::kRole]);
-    const int watcher = hook.numbers[UserHook::kWatcher];
-    const int callback = hook.numbers[UserHook::kCallback];
-    const bool names_callback = role == LoopRole::kSetCallback || role == LoopRole::kOnce;
-    if (role == LoopRole::kCallbackOf || names_callback) must_have(function, "callback", callback);
-    if (role == LoopRole::kCallbackOf) {
-      if (callback < kResult)
-        wrong(function, "the callback is given back, not passed", "\"result\" or \"*N\"");
-      return;
-    }
-    if (callback >= kResult)
-      wrong(function, "the callback is passed, not given back", "a number of an argument");
-    const bool may_have_no_name = role == LoopRole::kOnce || (role == LoopRole::kArm && callback != kAbsent);
-    if (!may_have_no_name) must_have(function, "watcher", watcher);
-    const bool makes = names_callback || (role == LoopRole::kArm && callback != kAbsent);
-    if (watcher >= kResult && !makes)
-      wrong(function, "the watcher is there already", "a number of an argument");
-  }
-
   std::string library_rows(const toml::value& library) {
     const std::string name = text(library, "name"), soname = text(library, "soname");
     std::string rows;
@@ -186,7 +163,7 @@ class Reader {
       hook.numbers[UserHook::kFails] = flag(function, "fails_by_result");
       hook.numbers[UserHook::kZeroEnds] = flag(function, "zero_ends");
       hook.numbers[UserHook::kSlot] = std::max(0, argument(function, "slot"));
-      check(function, hook);
+      if (const WrongHook bad = wrong_hook(hook); bad.what != nullptr) wrong(function, bad.what, bad.remedy);
       rows += encode(hook);
       count_++;
     }
@@ -206,10 +183,9 @@ Result<std::string> parse_hooks(const std::string& text, const std::string& name
   } catch (const Wrong& wrong) {
     return tl::unexpected(wrong.error);
   } catch (const toml::exception& error) {
-    return fail(fmt::format("{}:{}: not TOML", name, error.location().line()), "see https://toml.io",
-                kExitCode);
+    return fail(fmt::format("{}:{}: not TOML", name, error.location().line()), "see https://toml.io");
   } catch (const std::exception& error) {  // what the library throws beside its own
-    return fail(fmt::format("{}: not TOML: {}", name, error.what()), "see https://toml.io", kExitCode);
+    return fail(fmt::format("{}: not TOML: {}", name, error.what()), "see https://toml.io");
   }
 }
 
@@ -217,8 +193,7 @@ Result<std::string> read_hooks(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (!file || !(text << file.rdbuf()))
-    return fail(fmt::format("{}: {}", path, std::strerror(errno)), "name a file of hooks, see README",
-                kExitCode);
+    return fail(fmt::format("{}: {}", path, std::strerror(errno)), "name a file of hooks, see README");
   return parse_hooks(text.str(), path);
 }
 

@@ -1,8 +1,13 @@
-"""`run --hooks`: a library that the agent does not know, described by its user."""
+"""`--hooks`: a library that the agent does not know, described by its user."""
 
+import json
+import shlex
+import subprocess
 from collections import Counter
 
 import pytest
+import yaml
+from attaching import running
 from conftest import asynctrace, traced
 from processes import compile_c, environment, run
 
@@ -12,6 +17,7 @@ struct drum { int fd, is_armed; void (*callback)(struct drum *, int); };
 void drum_init(struct drum *drum, void (*callback)(struct drum *, int)) { drum->callback = callback; }
 int drum_watch(struct drum *drum, int fd) { drum->fd = fd; return fd < 0 ? -1 : !(drum->is_armed = 1); }
 void drum_stop(struct drum *drum) { drum->is_armed = 0; }
+void drum_tune(void) {}
 void *drum_callback(struct drum *drum) { return (void *)drum->callback; }
 int drum_later(int, int, int, int, int, int, void (*callback)(struct drum *, int), struct drum *drum);
 int drum_later(int a, int b, int c, int d, int e, int f, void (*callback)(struct drum *, int), struct drum *drum) {
@@ -50,10 +56,14 @@ static void on_beat(struct drum *drum, int fd) {
 }
 static void on_end(struct drum *drum, int fd) { (void)drum, (void)fd; exit(0); }
 static void later(struct drum *drum, int fd) { (void)drum, (void)fd; }
-int main(void) {
+int main(int argc, char **argv) {
   int ends[2], quiet[2];
   if (pipe(ends) != 0 || pipe(quiet) != 0 || write(ends[1], "ab", 2) != 2) return 1;
-  struct drum beat, end, stopped, refused, postponed;
+  struct drum beat, end, stopped, refused, postponed, early;
+  drum_init(&early, later), drum_watch(&early, quiet[0]);
+  for (char go; argc > 1 && puts("WAITING for a line") > 0 && fflush(stdout) == 0;)
+    if (read(0, &go, 1) == 1) break;
+  (void)argv;
   drum_init(&beat, on_beat), drum_init(&end, on_end), drum_init(&stopped, on_beat), drum_init(&refused, on_beat);
   printf("REFUSED %d\\n", drum_watch(&refused, -1));
   drum_watch(&stopped, quiet[0]), drum_stop(&stopped);
@@ -120,18 +130,92 @@ def test_a_library_of_the_user_s(tmp_path, monkeypatch):
     (tmp_path / "hooks.toml").write_text(HOOKS)
     monkeypatch.setenv("ASYNCTRACE_HOOKS", str(tmp_path / "hooks.toml"))
     program = drum(tmp_path)
-    segments = tmp_path / "segments"
-    segments.mkdir()
-    with traced(program, segment_dir=segments) as target:
+    with traced(program, segment_dir=segments(tmp_path)) as target:
         assert (target.words("REFUSED"), target.words("OWN"), target.words("LATER")) == (["-1"], ["1"], ["0"])
-        dump = target.dump()
-        found = {task["type"]: (task["leaves"][0]["kind"], task["leaves"][0]["class"]) for task in dump["tasks"]
-                 if task["leaves"]}
-        assert found == {"on_beat": ("beat", "io"), "on_end": ("beat", "io"), "later": ("later", "timer")}
-        assert [(runtime["name"], runtime["workers"]) for runtime in dump["runtimes"]] == [("drum", 1)]
-        polls = Counter({task["type"]: task["polls"] for task in dump["tasks"]})
-        assert polls["on_beat"] >= 1 and polls["on_end"] == polls["later"] == 0
+        shows_drums(target.dump(), early=1)
     assert target.process.returncode == 0
+
+
+@pytest.mark.parametrize("form", ["shell", "systemd", "docker", "kubernetes"])
+def test_env_hands_it_on(tmp_path, form):
+    """What is in the file means nothing to the shell, to systemd, Docker, YAML."""
+    odd = "a \"quoted\" $HOME $(HOME) %n \\\\ 'beat';"
+    (tmp_path / "hooks.toml").write_text(HOOKS.replace('"beat"', json.dumps(odd)))
+    env = {**environment(tmp_path), "ASYNCTRACE_DIR": str(segments(tmp_path))}
+    command = ["env", "--format", form, "--hooks", tmp_path / "hooks.toml"]
+    rows = value_of(form, "ASYNCTRACE_HOOK_ROWS", asynctrace(*command, env=env).stdout)
+    assert rows.startswith(f"drum,libdrum.so,drum_init,{odd},0,") and rows.endswith(";") and rows.count(";") == 7
+    env["ASYNCTRACE_HOOK_ROWS"] = rows
+    with running([drum(tmp_path)], tmp_path / "segments", env) as target:
+        target.until("READY")
+        shows_drums(target.dump(), early=1, beat=odd.replace("\\", "\\\\"))
+        target.end()
+
+
+def test_attach_brings_it_along(tmp_path):
+    more = HOOKS + "".join(f'\n[[library.function]]\nname = "drum_{name}"\nrole = "disarm"\nwatcher = 0\n'
+                           for name in ("tune", "nowhere"))
+    (tmp_path / "hooks.toml").write_text(HOOKS)
+    (tmp_path / "more.toml").write_text(more)
+    with running([drum(tmp_path), "late"], segments(tmp_path)) as target:
+        target.until("WAITING")
+        hooks = "drum_init, drum_watch, drum_stop, drum_callback, drum_later, drum_run"
+        known = f"hooks: {hooks}: seen from now on; callbacks that were set, and what was armed, before are not known"
+        said = target.asynctrace("attach", target.pid, "--hooks", tmp_path / "hooks.toml").stderr
+        assert said.splitlines()[1:] == [f"asynctrace: {known}"]
+        twice = target.asynctrace("attach", target.pid, "--hooks", tmp_path / "hooks.toml", check=False)
+        assert twice.returncode == 1 and f"remedy: asynctrace detach {target.pid}" in twice.stderr
+        target.detach()
+        said = target.asynctrace("attach", target.pid, "--hooks", tmp_path / "more.toml").stderr
+        assert said.splitlines()[1:] == [
+            f"asynctrace: hooks: {hooks}: known before; what was said of it then counts",
+            "asynctrace: hooks: drum_tune: no call of it goes through the dynamic linker, so none is seen",
+            "asynctrace: hooks: drum_nowhere: not in the process; seen once its library is loaded"]
+        target.detach()
+        assert len(target.asynctrace("attach", "-q", target.pid, "--hooks", tmp_path / "more.toml").stderr) == 0
+        target.tell()
+        target.until("READY")
+        shows_drums(target.dump(), early=0)
+        target.end()
+
+
+def test_attach_where_nothing_of_it_is(tmp_path):
+    (tmp_path / "hooks.toml").write_text(HOOKS)
+    with running(["/bin/cat"], segments(tmp_path)) as target:
+        refused = target.asynctrace("attach", target.pid, "--hooks", tmp_path / "hooks.toml", check=False)
+        assert refused.returncode == 1 and "no async runtime is in it that asynctrace knows" in refused.stderr
+        assert target.still_runs()
+
+
+def segments(tmp_path):
+    path = tmp_path / "segments"
+    path.mkdir(mode=0o700)
+    return path
+
+
+def shows_drums(dump, early, beat="beat"):
+    """`early`: how many are known that were armed before the program waited."""
+    leaves = Counter((task["type"], task["leaves"][0]["kind"], task["leaves"][0]["class"]) for task in dump["tasks"]
+                     if task["leaves"])
+    assert leaves == Counter({("on_beat", beat, "io"): 1, ("on_end", beat, "io"): 1, ("later", "later", "timer"): 1,
+                              **({("later", beat, "io"): early} if early else {})})
+    assert [(runtime["name"], runtime["workers"]) for runtime in dump["runtimes"]] == [("drum", 1)]
+    polls = Counter({task["type"]: task["polls"] for task in dump["tasks"]})
+    assert polls["on_beat"] >= 1 and polls["on_end"] == polls["later"] == 0
+
+
+def value_of(form, name, lines):
+    """As whoever reads these lines has it."""
+    if form == "shell":
+        return subprocess.run(["/bin/sh", "-c", f'{lines}printf %s "${name}"'], capture_output=True, text=True,
+                              check=True).stdout
+    if form == "kubernetes":
+        (value,) = [one["value"] for one in yaml.safe_load(lines)["env"] if one["name"] == name]
+        return value.replace("$$", "$")
+    (line,) = [line for line in lines.splitlines() if f"{name}=" in line]
+    special, doubled = {"systemd": ("%", "%%"), "docker": ("$", "\\$")}[form]
+    (word,) = [word for word in shlex.split(line.replace(doubled, special)) if name in word]
+    return word.partition(f"{name}=")[2]
 
 
 BAD = [
@@ -146,6 +230,8 @@ BAD = [
     (HOOKS.replace('callback = "result"', "callback = 3"), "26: the callback is given back, not passed", '"result"'),
     (HOOKS.replace("repeats = true", "repeats = 1"), "13: repeats is no yes or no", "true or false"),
     (HOOKS.replace('"beat"', '"a,b"'), "11: kind is no name", "without commas"),
+    (HOOKS.replace('"beat"', '"a\\tb"'), "11: kind is no name", "without commas and control characters"),
+    (HOOKS.replace('"beat"', f'"{9000 * "x"}"'), "1: too much text: 9337 bytes", "8191 at most"),
     (HOOKS * 9, "338: too many libraries", "8 at most"),
 ]
 
@@ -159,13 +245,15 @@ def test_a_file_that_is_wrong_is_told_by_line(tmp_path, text, message, remedy):
     assert remedy in result.stderr
 
 
-def test_a_file_that_is_not_there():
-    result = asynctrace("run", "--hooks", "/nowhere/hooks.toml", "true", check=False)
-    assert result.returncode == 125 and "/nowhere/hooks.toml: No such file or directory" in result.stderr
+@pytest.mark.parametrize("verb, argument, status", [("run", "true", 125), ("env", None, 1), ("attach", "1", 1)])
+def test_a_file_that_is_not_there(verb, argument, status):
+    result = asynctrace(verb, "--hooks", "/nowhere/hooks.toml", *filter(None, [argument]), check=False)
+    assert result.returncode == status and "/nowhere/hooks.toml: No such file or directory" in result.stderr
+    assert result.stdout == ""
 
 
 def test_rows_that_nobody_wrote_turn_the_agent_off(tmp_path):
     """The program goes on."""
-    for rows in ("x", "a,b,c,d,1,2\n", "drum,libdrum.so,drum_run,k,99,0,0,0,0,0,0,0,0,\n"):
+    for rows in ("x", "a,b,c,d,1,2;", "drum,libdrum.so,drum_run,k,99,0,0,0,0,0,0,0,0,;"):
         env = {**environment(tmp_path), "ASYNCTRACE_HOOK_ROWS": rows}
         assert run(["/bin/echo", "goes on"], env).stdout == "goes on\n"
