@@ -39,6 +39,9 @@ std::string names(const std::map<std::string, Value>& map) {
   return fmt::format("one of {}", fmt::join(all, ", "));
 }
 
+constexpr size_t kMaxFile = 64 << 10;
+constexpr ptrdiff_t kMaxBrackets = 512;  // the library's stack grows with those that are open
+
 // What is wrong, found deep inside; told as an Error by parse_hooks().
 struct Wrong {
   Error error;
@@ -142,7 +145,6 @@ class Reader {
   std::string library_rows(const toml::value& library) {
     const std::string name = text(library, "name"), soname = text(library, "soname");
     std::string rows;
-    std::map<int, int> slots;
     for (const toml::value& function : tables(library, "function")) {
       only(function, {"name", "role", "watcher", "callback", "descriptor", "repeats", "kind", "class", "slot",
                       "fails_by_result", "zero_ends"});
@@ -177,6 +179,14 @@ class Reader {
 }  // namespace
 
 Result<std::string> parse_hooks(const std::string& text, const std::string& name) {
+  const auto is_bracket = [](char c) { return c == '[' || c == '{'; };
+  if (text.size() > kMaxFile || std::ranges::count_if(text, is_bracket) > kMaxBrackets)
+    return fail(fmt::format("{}: too long", name),
+                fmt::format("{} KiB and {} brackets at most", kMaxFile >> 10, kMaxBrackets));
+  // The parser reads past its end when it comes to tell of such a place itself.
+  if (const auto at = toml::detail::check_utf8_validity(text); at >= 0)
+    return fail(fmt::format("{}:{}: not UTF-8", name, 1 + std::count(text.begin(), text.begin() + at, '\n')),
+                "save it as UTF-8");
   try {
     std::istringstream stream(text);
     return Reader(name).read(toml::parse(stream, name));
@@ -191,10 +201,12 @@ Result<std::string> parse_hooks(const std::string& text, const std::string& name
 
 Result<std::string> read_hooks(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf()))
+  std::string text(kMaxFile + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.is_open() || file.bad())
     return fail(fmt::format("{}: {}", path, std::strerror(errno)), "name a file of hooks, see README");
-  return parse_hooks(text.str(), path);
+  text.resize(static_cast<size_t>(file.gcount()));
+  return parse_hooks(text, path);
 }
 
 }  // namespace asynctrace

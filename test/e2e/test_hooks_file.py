@@ -220,6 +220,7 @@ def value_of(form, name, lines):
 
 BAD = [
     ("[[library]", "1: not TOML", "toml.io"),
+    ("[[[[library]]]]", "1: not TOML", "toml.io"),
     ("library = 3", "1: library is no array of tables", "[[...]]"),
     ("[[library]]\nname = 'a'\nsoname = 'b'\n", "1: no function", "[[function]]"),
     (HOOKS.replace('"loop"', '"lop"'), "41: unknown role \"lop\"",
@@ -243,6 +244,17 @@ def test_a_file_that_is_wrong_is_told_by_line(tmp_path, text, message, remedy):
     assert result.returncode == 125, result.stderr
     assert f"hooks.toml:{message}" in result.stderr
     assert remedy in result.stderr
+
+
+def test_a_file_that_is_no_file_of_hooks(tmp_path):
+    (tmp_path / "deep.toml").write_text("library = " + 20000 * "[")
+    (tmp_path / "deeper.toml").write_text("library = " + 20000 * "{a=")
+    (tmp_path / "latin.toml").write_bytes(b"\n# \xe9")
+    for path, message in [(tmp_path / "latin.toml", "2: not UTF-8"),
+                          (tmp_path / "deep.toml", "too long"), (tmp_path / "deeper.toml", "too long"),
+                          ("/dev/zero", "too long"), (tmp_path, "Is a directory"), ("/dev/null", "1: no library")]:
+        result = asynctrace("env", "--hooks", path, check=False)
+        assert result.returncode == 1 and f"{path}:" in result.stderr and message in result.stderr, result
 
 
 @pytest.mark.parametrize("verb, argument, status", [("run", "true", 125), ("env", None, 1), ("attach", "1", 1)])
