@@ -6,6 +6,7 @@
 
 #include "agent/clock.hpp"
 #include "agent/crash.hpp"
+#include "agent/freed_frames.hpp"
 #include "agent/imports.hpp"
 #include "agent/init.hpp"
 #include "agent/interpose.hpp"
@@ -80,6 +81,7 @@ const char* prepare(AttachCall& call, bool& has_runtime) {
     if (!start_live_page()) return "the kernel has no MADV_WIPEONFORK (Linux 4.14)";
     if (!start_modules() || !start_tables()) return "the address space limit (ulimit -v) is too low";
     start_imports();
+    start_freed_frames();
     is_started = true;
   }
   if (!add_hooks(call)) return kBadHooks;

@@ -16,6 +16,7 @@
 #include "agent/config.hpp"
 #include "agent/crash.hpp"
 #include "agent/elf_symbols.hpp"
+#include "agent/freed_frames.hpp"
 #include "agent/got.hpp"
 #include "agent/imports.hpp"
 #include "agent/interpose.hpp"
@@ -78,11 +79,13 @@ void start_preloaded() {
     return report_in(g_config, ReportStatus::kOff, "the address space limit (ulimit -v) is too low");
   if (g_config.hook_rows != nullptr && !add_user_rows(g_config.hook_rows))
     return report_in(g_config, ReportStatus::kOff, "ASYNCTRACE_HOOK_ROWS is not what asynctrace writes");
+  start_freed_frames();
   const bool found = find_runtimes();
   if (!found) report_in(g_config, ReportStatus::kNoRuntime);
   else if (!start_tracing()) return;
   start_late_modules(found);
   patch_loop_calls();
+  patch_deletes();
   if (has_loop_library()) prepare_unwinder();
   // A server of root's may give that up before it comes to its loop, and then could not make the file.
   if (!found && loop_library_has_caller() && geteuid() == 0) g_began_early = begin_tracing();
@@ -118,6 +121,7 @@ __attribute__((destructor)) void destruct() {
 bool find_runtime(LoadedModule& module) {
   if (has_no_runtime(module)) return false;
   const ElfSymbols symbols(module, ElfSymbols::Wanted::kLocal);
+  find_coroutines(module, symbols);
   const bool has_tables = find_tables(module, symbols);
   if (!find_hook_variables(module, symbols) && !has_tables) return false;
   module.has_own_loop.store(true, std::memory_order_relaxed);
@@ -166,6 +170,7 @@ void patch_program() {
   patch_tables();
   fill_hook_variables();
   patch_loop_calls();
+  patch_deletes();
 }
 
 bool start_tracing(Patching patching) {

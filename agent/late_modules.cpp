@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "agent/capture/stack_table.hpp"
+#include "agent/freed_frames.hpp"
 #include "agent/imports.hpp"
 #include "agent/init.hpp"
 #include "agent/interpose.hpp"
@@ -93,7 +94,7 @@ int look_at_all(dl_phdr_info*, size_t, void*) {
     if (module.late && !module.unloaded.load(std::memory_order_relaxed) && !has_our_thunks(module))
       gone(module), come(module);
   if (is_tracing() && tracing()) patch_program();
-  else patch_loop_calls();
+  else patch_loop_calls(), patch_deletes();
   return 1;
 }
 

@@ -23,6 +23,7 @@ struct LoadedModule {
   uint8_t build_id[32];
   bool late;                       // came by dlopen, so it may go again
   std::atomic<bool> has_own_loop;  // tells of its waits otherwise than by what it calls of libc
+  std::atomic<bool> frees_frames;  // of coroutines, and its calls for that have not been patched yet
   std::atomic<bool> unloaded;      // nothing of it may be touched; it may come back
 };
 

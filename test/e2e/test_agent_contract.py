@@ -13,6 +13,7 @@ ABORT = find(r"^asynctrace_record_abort$")
 NATIVE = find(r"native_(enter|leave|trace_leaf|is_tracing|trace_enter|trace_leave|active_frame|backtrace|repoll_due)E|"
               r"_GLOBAL__N_1(12task_created|13task_finished|10task_woken|10leaf_armed|10leaf_ended)E")
 LOOPS = find(r"^asynctrace_(call|dispatch|notify_hook)$")
+DELETES = find(r"_GLOBAL__N_1\d+delete_(block|sized|aligned|sized_aligned)E")
 POLL_LOOP = find(r"^(epoll_wait|epoll_pwait|epoll_pwait2|poll|ppoll|select|pselect)$")
 
 # Where a hook leaves the hot path: once a thread, once a path, once a chunk of the segment, once a fork.
@@ -94,6 +95,7 @@ def test_thunks_are_as_many_as_the_header_says_and_keep_the_frame():
 
 @pytest.mark.parametrize("roots, allowed", [
     pytest.param(HOOKS + WRAPPED, {"clock_gettime", "memcpy", "memcmp"}, id="hooks"),
+    pytest.param(DELETES, set(), id="operator delete"),
     # Names and kinds of leaves are text.
     pytest.param(NATIVE, {"clock_gettime", "memcpy", "memcmp", "strnlen", "__errno_location"}, id="native API"),
     # So are those of watchers.
@@ -121,7 +123,7 @@ def test_first_use_calls_little(border, allowed):
     assert {name: callers for name, callers in found.items() if name not in allowed} == {}
 
 
-@pytest.mark.parametrize("root", HOOKS + WRAPPED + NATIVE + LOOPS + POLL_LOOP, ids=lambda start: call_graph()[start].name)
+@pytest.mark.parametrize("root", HOOKS + WRAPPED + NATIVE + LOOPS + DELETES + POLL_LOOP, ids=lambda start: call_graph()[start].name)
 def test_stack_use_of_a_hook_is_under_1_kib(root):
     """libunwind aside, which is called through pointers."""
     used, path = deepest_stack(root)
