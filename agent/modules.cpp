@@ -159,6 +159,8 @@ bool publish(const LoadedModule& module) {
   out.build_id_size = module.build_id_size;
   memcpy(out.build_id, module.build_id, sizeof(out.build_id));
   out.unloaded = module.unloaded.load(std::memory_order_relaxed) ? 1 : 0;
+  const bool has_own_loop = module.has_own_loop.load(std::memory_order_relaxed);
+  out.loop = has_own_loop ? segment::ModuleLoop::kOwn : segment::ModuleLoop::kNone;
   // Acquired by SegmentReader::module().
   std::atomic_ref<uint64_t>(out.end).store(module.end, std::memory_order_release);
   return true;

@@ -36,6 +36,10 @@ void NativeReader::read_watchers() {
     out.descriptor = in->descriptor;
     records_.emplace(in->task, *in);
     out.is_loop = in->callback == 0 && in->descriptor < 0;
+    out.check = in->check;
+    out.check_number = in->number;
+    out.check_type = in->type;
+    if (in->check == segment::WatcherCheck::kSource) out.doubt = WatcherDoubt::kEndUnseen;
     watchers_.emplace(in->task, std::move(out));
   }
 }

@@ -149,6 +149,7 @@ class Builder {
       out.bias = module->bias;
       out.start = module->start;
       out.end = module->end;
+      out.is_plain = module->loop == segment::ModuleLoop::kNone;
       if (out.path.ends_with(segment::kAgentLibrary)) {
         snapshot_.agent = {out.start, out.end};
       }

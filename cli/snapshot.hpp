@@ -34,6 +34,7 @@ struct Module {
   uint64_t bias = 0;              // run-time address = file address + bias
   uint64_t start = 0;             // run-time range
   uint64_t end = 0;
+  bool is_plain = false;  // nothing but what it calls of libc tells what it waits for
 };
 
 // Of code: return addresses into it are above `start`, up to `end`.
@@ -116,6 +117,14 @@ struct Cause {
 };
 inline constexpr size_t kMaxCauses = 8;
 
+// What is not known of a watcher that waits.
+enum class WatcherDoubt : uint8_t {
+  kNone,
+  kArmingUnseen,  // found in the kernel's list: who armed it, and when
+  kCallsUnseen,   // the program has changed its callback: how often it was called since
+  kEndUnseen,     // whether it still waits
+};
+
 // A watcher of a poll loop, or such a loop itself.
 struct Watcher {
   std::string library;
@@ -126,6 +135,10 @@ struct Watcher {
   // What led to its last arming, nearest first; only where it was asked for.
   std::vector<Cause> causes = {};
   bool more_causes = false;  // than kMaxCauses
+  WatcherDoubt doubt = WatcherDoubt::kNone;
+  segment::WatcherCheck check = segment::WatcherCheck::kNothing;
+  uint32_t check_number = 0;  // as segment::Watcher has them
+  uint64_t check_type = 0;
 };
 
 // Where a C++20 coroutine is, as its frame in memory tells.
@@ -190,7 +203,7 @@ struct Thread {
   uint32_t tid = 0;
   std::string name;
   ThreadState state = ThreadState::kOther;
-  uint64_t in_state_ns = 0;
+  uint64_t in_state_ns = 0;            // not of kOther
   std::optional<uint64_t> task;        // innermost task being polled
   std::optional<uint64_t> outer_task;  // outermost one: the worker loop
   // Where it runs, index into Snapshot::stacks; only of threads that someone asked for.

@@ -23,6 +23,7 @@ enum class LoopRole : uint8_t {
   kCallbackOf,    // gives the program its callback back
   kEpollControl,  // epoll_ctl
   kClose,         // close
+  kFreeLoop,      // a loop is gone, and with it what is armed in it
 };
 
 // Where a call has something. Arguments are numbered from 0; those from 6 on lie on the stack.

@@ -206,6 +206,9 @@ static_assert(offsetof(Header, crash) == 584);
 static_assert(offsetof(Header, repoll) == 2704);
 
 // A loaded ELF file. `end` is stored last with release; 0: not complete.
+// kNone: nothing but what it calls of libc tells what it waits for. kOwn: it has a runtime or a poll loop
+// that the agent knows.
+enum class ModuleLoop : uint32_t { kUnknown = 0, kNone = 1, kOwn = 2 };
 struct Module {
   uint64_t bias;   // run-time address = address in the file + bias
   uint64_t start;  // first and one-past-last run-time address of its segments
@@ -214,8 +217,10 @@ struct Module {
   uint32_t build_id_size;  // 0: has none
   uint8_t build_id[32];
   uint32_t unloaded;  // 1: not loaded now, and another one may lie at its addresses
+  ModuleLoop loop = ModuleLoop::kUnknown;
+  uint32_t reserved = 0;
 };
-static_assert(sizeof(Module) == 72);
+static_assert(sizeof(Module) == 80);
 
 // A task-poll function found in the program: `address` is the original function (for tokio
 // `tokio::runtime::task::raw::poll::<T, S>`), whose name tells the future's type and the scheduler. kOther
@@ -244,12 +249,12 @@ enum class ThreadState : uint32_t { kOther = 0, kParked = 1 };  // parked: insid
 struct Thread {
   uint32_t tid;
   ThreadState state;
-  uint64_t state_since;
-  uint64_t parks;       // turns of the poll loop
-  uint64_t task;        // id of the innermost task being polled here, 0: none
-  uint64_t outer_task;  // id of the outermost one (a worker loop is itself a task of tokio), 0: none
-  uint64_t poll_since;  // when the innermost poll began
-  char name[16];        // as of its first hook
+  uint64_t state_since;  // of kOther: when it last parked
+  uint64_t parks;        // turns of the poll loop
+  uint64_t task;         // id of the innermost task being polled here, 0: none
+  uint64_t outer_task;   // id of the outermost one (a worker loop is itself a task of tokio), 0: none
+  uint64_t poll_since;   // when the innermost poll began
+  char name[16];         // as of its first hook
 };
 static_assert(sizeof(Thread) == 64);
 
@@ -372,19 +377,27 @@ static_assert(sizeof(NativeTask) == 64);
 // whose callback ran. Guarded by `arming`, which is odd while it is written and even, with release, after. A
 // cause whose record has the same `arming` as `cause_arming` tells what caused it in turn; any other one was
 // armed again since.
+// What the agent cannot see of a watcher lies in the program's memory, at Task::address, where a reader of
+// the living process finds it.
+enum class WatcherCheck : uint16_t {
+  kNothing = 0,
+  kCallback = 1,  // `number` bytes behind it stands a function of the agent's, or else another callback
+  // A GSource whose end is not seen: its GSourceFuncs have the address `type`, and its id is `number`.
+  kSource = 2,
+};
 struct Watcher {
   uint64_t task;       // id
   uint64_t callback;   // the program's function; 0: none. The task of a loop has no descriptor either
   int32_t descriptor;  // what it watches; of a signal's watcher its number; -1: none, or not known
   uint16_t library;    // label of the library's name
-  uint16_t reserved;
+  WatcherCheck check;
   uint32_t arming;          // grows with each; 0: nothing is known of it
   uint32_t cause_stack;     // where the cause had been armed; kNoStack: it was not, or not known
   uint64_t cause;           // id; 0: armed outside any poll
   uint64_t cause_callback;  // of a watcher, 0 else
   uint32_t cause_arming;    // 0: not known
-  uint32_t reserved2;
-  uint64_t reserved3;
+  uint32_t number;          // of `check`
+  uint64_t type;
 };
 static_assert(sizeof(Watcher) == 64);
 

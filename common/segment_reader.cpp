@@ -30,7 +30,7 @@ static_assert(kCopyable<Module> && kCopyable<Poller> && kCopyable<Thread> && kCo
               kCopyable<NativeTask> && kCopyable<segment::Watcher>);
 
 constexpr uint32_t kSmallest[kSectionCount] = {1,
-                                               sizeof(segment::Module),
+                                               offsetof(segment::Module, loop),  // grown since
                                                sizeof(Poller),
                                                sizeof(segment::Thread),
                                                sizeof(segment::Task),

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "agent/arch/thunks.hpp"
-#include "agent/loops/kinds.hpp"
 #include "agent/loops/plain.hpp"
+#include "agent/native/labels.hpp"
 #include "agent/platform.hpp"
 
 namespace asynctrace::agent {
@@ -48,6 +48,13 @@ void Call::insert_arguments() {
   argument(row().notify) = 0;
 }
 
+void Call::take_arguments_back() {
+  for (int i = row().inserted_at; i < kRegisterArguments - 1; i++) {
+    registers_.arguments[i] = registers_.arguments[i + 1];
+    asm volatile("" ::: "memory");  // as above
+  }
+}
+
 OFF_THE_STACK uint32_t Call::before(const HookGuard& guard) {
   switch (row().role) {
     case LoopRole::kSetCallback:
@@ -67,6 +74,7 @@ OFF_THE_STACK uint32_t Call::before(const HookGuard& guard) {
     case LoopRole::kSwitch: return switched(guard);
     case LoopRole::kChange: return changed();
     case LoopRole::kFree: end_all(guard); break;
+    case LoopRole::kFreeLoop: end_loop(guard); break;
     case LoopRole::kHold:
       if (const uint32_t known = find_watcher(key()); known != kNone) hold(known);
       break;
@@ -89,8 +97,10 @@ void Call::after(const HookGuard& guard, uintptr_t root) {
       if (number == kNone) break;
       if (failed()) undo(guard, number);
       else if (row().watcher >= kResult && row().notify == kAbsent) name(guard, number);
+      if (row().type != kAbsent) set_source_id(number, static_cast<uint32_t>(registers_.results[0]));
       break;
-    case LoopRole::kFree: give_back_all(guard); break;
+    case LoopRole::kFree:
+    case LoopRole::kFreeLoop: give_back_all(guard); break;
     case LoopRole::kEpollControl:
       if (number != kNone && failed()) undo_epoll_control(guard, number, registers_.was_armed);
       break;
@@ -132,10 +142,17 @@ bool Call::repeats() {
   return row().repeats == kAgainAndAgain || (row().repeats >= 0 && word(row().repeats) != 0);
 }
 
+OFF_THE_STACK Kind Call::kind_of_source() {
+  const uint64_t type = word(row().type);
+  if (const WatcherType* known = watcher_type(type)) return kind_of(*known);
+  const char* name = names_its_sources(type) ? reinterpret_cast<const char*>(word(row().name)) : nullptr;
+  const char* text = name != nullptr && *name != '\0' ? name : row().kind;
+  return {label_number(text, row().kind_class), row().kind_class};
+}
+
 WatcherFacts Call::facts(const void* callback) {
   const auto events = row().events != kAbsent ? static_cast<uint32_t>(word(row().events)) : 0;
-  const WatcherType* type = row().type != kAbsent ? watcher_type(word(row().type)) : nullptr;
-  const Kind kind = type != nullptr ? kind_of(*type) : kind_of(function(), events);
+  const Kind kind = row().type != kAbsent ? kind_of_source() : kind_of(function(), events);
   int32_t descriptor = row().descriptor != kAbsent ? number(row().descriptor) : -1;
   if (descriptor > 0) descriptor &= kDescriptorBits;
   return {.callback = callback,
@@ -147,14 +164,17 @@ WatcherFacts Call::facts(const void* callback) {
           .ends = row().role == LoopRole::kOnce,
           .zero_ends = row().zero_ends,
           .error_disarms = row().error_disarms,
+          .returns_nothing = row().returns_nothing,
           .callback_field = static_cast<uint8_t>(is_in_field() ? row().callback % 256 : 0),
           .active_field = static_cast<uint8_t>(is_in_field() ? row().active % 256 : 0)};
 }
 
+// With another callback than it was armed with it does not.
 bool Call::waits_already() {
   const uint32_t number = find_watcher(key());
   return number != kNone && is_active() &&
-         watcher_entry(number).leaf.load(std::memory_order_acquire) != kNone;
+         watcher_entry(number).leaf.load(std::memory_order_acquire) != kNone &&
+         word(row().callback) == reinterpret_cast<uint64_t>(thunk(ThunkArray::kDispatch, number));
 }
 
 uint32_t Call::known_watcher() {
@@ -162,6 +182,28 @@ uint32_t Call::known_watcher() {
   const bool is_meant =
       number != kNone && (row().repeats != kAgainAndAgain || watcher_entry(number).facts.repeats);
   return is_meant ? number : kNone;
+}
+
+// A GSource without a callback, whose dispatch function does the work. Its address is compared by whoever has
+// made the type, so no thunk can stand in its place: that it was dispatched is not seen, nor that it has
+// ended by itself.
+OFF_THE_STACK uint32_t Call::before_source(const HookGuard& guard) {
+  if (row().role != LoopRole::kArm || row().callback != kAbsent || row().type == kAbsent) return kNone;
+  constexpr uint64_t kDispatch = 16;  // in GSourceFuncs
+  const uint64_t type = word(row().type);
+  if (type == 0 || watcher_type(type) != nullptr) return kNone;
+  const void* dispatch = nullptr;
+  memcpy(&dispatch, reinterpret_cast<const void*>(type + kDispatch), sizeof(dispatch));
+  if (dispatch == nullptr) return kNone;
+  const Kind kind = kind_of_source();
+  const uint32_t number = set_watcher(guard, key(),
+                                      {.callback = dispatch,
+                                       .library = library_label(*function().library),
+                                       .kind = static_cast<uint16_t>(kind.label + 1),
+                                       .leaf_class = kind.leaf_class,
+                                       .repeats = true});
+  if (number != kNone) set_source(number, type);
+  return registers_.watcher = number;
 }
 
 // Lets the library call our thunk. kNone: it is left as it is.
@@ -178,6 +220,7 @@ uint32_t Call::set(const HookGuard& guard) {
   if (is_notified) leave_to_library(guard, key());
   const uint32_t number = set_watcher(guard, key(), facts(callback));
   if (number == kNone) return kNone;
+  if (row().loop != kAbsent) set_loop(number, argument(row().loop));
   const void* thunk_of = thunk(ThunkArray::kDispatch, number);
   memcpy(where, &thunk_of, sizeof(thunk_of));
   if (is_notified) {
@@ -244,7 +287,7 @@ OFF_THE_STACK void Call::end_all(const HookGuard& guard) {
   const uint64_t address = key().address;
   for (uint8_t slot = 0; slot < function().library->slots; slot++) {
     const uint32_t number = find_watcher({address, slot});
-    if (number == kNone) continue;
+    if (number == kNone || (row().only_sources && !watcher_entry(number).is_source)) continue;
     if (let_go(number)) {
       if (row().also_disarms) disarm(guard, number);
       continue;
@@ -253,6 +296,16 @@ OFF_THE_STACK void Call::end_all(const HookGuard& guard) {
     end_watcher(guard, number);
     watcher_entry(number).address = registers_.watcher;
     registers_.watcher = number;
+  }
+}
+
+OFF_THE_STACK void Call::end_loop(const HookGuard& guard) {
+  if (row().references != kAbsent && number(row().references) != 1) return;
+  const uint64_t loop = argument(row().loop);
+  registers_.watcher = asynctrace::agent::end_loop(guard, loop, registers_.watcher);
+  if (const uint32_t own = find_watcher({loop, kLoopSlot}); own != kNone) {
+    end_watcher(guard, own);
+    give_back(guard, own);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "agent/loops/calls.hpp"
+#include "agent/loops/kinds.hpp"
 #include "agent/loops/loops.hpp"
 #include "agent/loops/watchers.hpp"
 
@@ -24,9 +25,13 @@ class Call {
 
   // Row::instead takes one argument more, and one to tell it whom to notify.
   void insert_arguments();
+  // Where the call was not recorded and the function itself is called after all.
+  void take_arguments_back();
 
   // The watcher that the call is about to arm, kNone. Not of kLoop.
   uint32_t before(const HookGuard& guard);
+  // The same of one that the program makes without a callback, where before() knows none.
+  uint32_t before_source(const HookGuard& guard);
   void begin_loop(const HookGuard& guard, uintptr_t root);
   void after(const HookGuard& guard, uintptr_t root);
 
@@ -48,6 +53,7 @@ class Call {
   bool is_in_field() const { return row().callback >= kField; }
   bool repeats();
   bool waits_already();
+  Kind kind_of_source();
   WatcherFacts facts(const void* callback);
   uint32_t known_watcher();
   uint32_t set(const HookGuard& guard);
@@ -56,6 +62,7 @@ class Call {
   void name(const HookGuard& guard, uint32_t number);
   void undo(const HookGuard& guard, uint32_t number);
   void end_all(const HookGuard& guard);
+  void end_loop(const HookGuard& guard);
   void give_back_all(const HookGuard& guard);
 
   CallRegisters& registers_;

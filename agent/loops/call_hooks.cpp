@@ -63,8 +63,9 @@ void record(CallRegisters* registers, uint64_t* frame) {
   if (is_librarys && call.row().only_programs) return;
   const bool is_by_loop = is_librarys && (context.frame == nullptr || context.frame->callback == 0);
   if (is_by_loop && call.row().not_by_loop) return;
-  if (const uint32_t number = call.before(guard); number != kNone)
-    registers->was_armed = arm(guard, number, stack_of_call(guard, frame));
+  uint32_t number = call.before(guard);
+  if (number == kNone) number = call.before_source(guard);
+  if (number != kNone) registers->was_armed = arm(guard, number, stack_of_call(guard, frame));
 }
 
 }  // namespace
@@ -75,6 +76,10 @@ CallTarget asynctrace_before_call(CallRegisters* registers, uint64_t* frame) {
   const LoopFunction& function = loop_function(static_cast<uint32_t>(registers->number));
   if (function.row->instead != nullptr) Call(*registers, frame).insert_arguments();
   record(registers, frame);
+  if (function.row->returns_nothing && registers->watcher == kNone) {
+    Call(*registers, frame).take_arguments_back();
+    return {function.real, function.row->stack_words};
+  }
   return {function.target, function.row->stack_words};
 }
 

@@ -21,6 +21,7 @@ CallTarget asynctrace_before_dispatch(CallRegisters* call, uint64_t* frame) {
 }
 
 void asynctrace_after_dispatch(CallRegisters* call, uint64_t* frame) {
+  if (watcher_entry(static_cast<uint32_t>(call->number)).facts.returns_nothing) call->results[0] = 0;
   if (!call->is_begun) return;
   const HookGuard guard(current_thread());
   if (!guard) return;

@@ -37,6 +37,10 @@ constexpr Row short_of(Row row, const char* function, int8_t priority_at = 0, ui
   row.inserted = priority;
   return row;
 }
+constexpr Row once(Row row) {
+  row.returns_nothing = true;
+  return row;
+}
 constexpr Row on(Row row, Place descriptor, Place events = kAbsent) {
   row.descriptor = descriptor;
   row.events = events;
@@ -51,14 +55,18 @@ constexpr Row kUnixFd = on(full("g_unix_fd_add_full", 3, "io", ASYNCTRACE_IO), 1
 constexpr Row kUnixSignal = on(full("g_unix_signal_add_full", 2, "signal", ASYNCTRACE_SIGNAL), 1);
 constexpr Row kChild = full("g_child_watch_add_full", 2, "child process", ASYNCTRACE_SIGNAL);
 constexpr uint8_t kPriorityDefaultIdle = 200;
+constexpr Place kTypeOfSource = field(0, 16);  // GSource::source_funcs
+constexpr Place kNameOfSource = field(0, 80);
 
 constexpr Row kRows[] = {
     kTimeout,
     short_of(kTimeout, "g_timeout_add"),
+    once(short_of(kTimeout, "g_timeout_add_once")),
     kTimeoutSeconds,
     short_of(kTimeoutSeconds, "g_timeout_add_seconds"),
     kIdle,
     short_of(kIdle, "g_idle_add", 0, kPriorityDefaultIdle),
+    once(short_of(kIdle, "g_idle_add_once", 0, kPriorityDefaultIdle)),
     kChannel,
     short_of(kChannel, "g_io_add_watch", 1),
     kUnixFd,
@@ -73,18 +81,30 @@ constexpr Row kRows[] = {
      .callback = 1,
      .repeats = kAgainAndAgain,
      .active = field(0, 32),  // its context
-     .type = field(0, 16),
+     .type = kTypeOfSource,
+     .name = kNameOfSource,
      .notify = 3,
      .kind = "source",
      .kind_class = ASYNCTRACE_UNKNOWN},
-    {.function = "g_source_attach", .role = LoopRole::kArm, .watcher = 0},
+    {.function = "g_source_attach",
+     .role = LoopRole::kArm,
+     .watcher = 0,
+     .type = kTypeOfSource,
+     .name = kNameOfSource,
+     .kind = "source",
+     .kind_class = ASYNCTRACE_UNKNOWN},
+    {.function = "g_source_destroy", .role = LoopRole::kFree, .watcher = 0, .only_sources = true},
     {.function = "g_main_loop_run", .role = LoopRole::kLoop, .watcher = 0},
     {.function = "g_main_context_iteration", .role = LoopRole::kLoop, .watcher = 0},
 };
 
 }  // namespace
 
-constinit const Library kGlib = {
-    .name = "GLib", .sonames = kNames, .events = kEvents, .types = kTypes, .rows = kRows};
+constinit const Library kGlib = {.name = "GLib",
+                                 .sonames = kNames,
+                                 .events = kEvents,
+                                 .types = kTypes,
+                                 .naming = "libgio-2.0.so.0",
+                                 .rows = kRows};
 
 }  // namespace asynctrace::agent

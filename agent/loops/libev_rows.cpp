@@ -23,6 +23,7 @@ constexpr Row start(const char* function, const char* kind, uint8_t leaf_class, 
           .events = events,
           .repeats = kAgainAndAgain,
           .active = field(1, 0),
+          .loop = 0,
           .kind = kind,
           .kind_class = leaf_class};
 }
@@ -71,6 +72,7 @@ constexpr Row kRows[] = {
     stop("ev_cleanup_stop"),
     start("ev_async_start", "async", ASYNCTRACE_SYNC),
     stop("ev_async_stop"),
+    {.function = "ev_loop_destroy", .role = LoopRole::kFreeLoop, .loop = 0},
     {.function = "ev_run", .role = LoopRole::kLoop, .watcher = 0},
 };
 

@@ -29,6 +29,8 @@ struct KnownType {
 };
 KnownType g_types[kMaxTypes];  // of the one library that has some
 bool g_is_called[kMaxFunctions];
+uint64_t g_naming_start = 0;  // of the one library that names its sources
+uint64_t g_naming_end = 0;
 bool g_library_has_come = false;
 bool g_has_caller = false;
 bool g_has_library = false;
@@ -63,6 +65,14 @@ bool is_of_a_library(const LoadedModule& module) {
   const char* name = soname(module);
   const auto all = libraries();
   return std::any_of(all.begin(), all.end(), [name](const Library* one) { return has_name(*one, name); });
+}
+
+void note_naming(const LoadedModule& module) {
+  for (const Library* library : libraries()) {
+    if (library->naming == nullptr || strcmp(soname(module), library->naming) != 0) continue;
+    g_naming_start = module.start;
+    g_naming_end = module.end;
+  }
 }
 
 void add_function(const LoadedModule& module, const Library& library, const Row& row) {
@@ -159,7 +169,12 @@ const WatcherType* watcher_type(uint64_t address) {
   return nullptr;
 }
 
+bool names_its_sources(uint64_t address) {
+  return address - g_naming_start < g_naming_end - g_naming_start;
+}
+
 bool find_loop_library(LoadedModule& module) {
+  note_naming(module);
   const char* name = soname(module);
   bool has_loop = false;
   for (const Library* library : libraries()) {  // a user may know more of one that we know

@@ -23,6 +23,8 @@ const LoopFunction& loop_function(uint32_t number);
 
 // What a variable of such a library stands for; null: it is none.
 const WatcherType* watcher_type(uint64_t address);
+// Whether Library::naming has made the type at this address.
+bool names_its_sources(uint64_t address);
 
 // The first call of such a function asks this to begin to trace; false: it cannot, or not yet.
 void start_loops(bool (*begin_tracing)());

@@ -22,6 +22,7 @@ constexpr Row add(const char* function, Place callback, Place repeats, const cha
           .descriptor = descriptor,
           .events = events,
           .repeats = repeats,
+          .loop = 0,
           .stack_words = static_cast<uint8_t>(callback == 5 ? 1 : 0),
           .kind = kind,
           .kind_class = leaf_class,
@@ -62,6 +63,9 @@ constexpr Row kRows[] = {
      .role = LoopRole::kFree,
      .watcher = 0,
      .also_disarms = true},
+    // Sources that the program does not hold end with their loop, which begins with the number of its
+    // references.
+    {.function = "sd_event_unref", .role = LoopRole::kFreeLoop, .loop = 0, .references = field(0, 0)},
     {.function = "sd_event_loop", .role = LoopRole::kLoop, .watcher = 0},
     {.function = "sd_event_run", .role = LoopRole::kLoop, .watcher = 0},
     {.function = "sd_event_dispatch", .role = LoopRole::kLoop, .watcher = 0},

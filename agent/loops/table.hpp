@@ -22,8 +22,13 @@ struct Row {
   // callback in a field: the library looks there before each dispatch, and the thunk stands there as long as
   // the watcher waits.
   Place active = kAbsent;
-  Place type = kAbsent;    // field that tells which of Library::types it is
-  Place notify = kAbsent;  // argument: what the library calls, once, when it has done with the callback
+  // Field that tells which of Library::types it is. kArm without a callback: what is of none of these has one
+  // in this type's table, that is called instead; see before_source() in call.cpp.
+  Place type = kAbsent;
+  Place name = kAbsent;        // field that points to its name; see Library::naming
+  Place notify = kAbsent;      // argument: what the library calls, once, when it has done with the callback
+  Place loop = kAbsent;        // argument: to whose end the watcher may wait; kFreeLoop: which one ends
+  Place references = kAbsent;  // kFreeLoop: a field that counts them; only the last one's end counts
   // Where the function has no such argument: the one that has, to be called in its place. The argument that
   // it takes beyond those stands in front of `inserted_at`. The other numbers are those of this one.
   const char* instead = nullptr;
@@ -42,6 +47,8 @@ struct Row {
   bool not_by_loop = false;      // what its loop does, outside of any dispatch: that will tell
   bool renews = false;           // callback in a field: arms anew what waits already
   bool also_disarms = false;     // kFree: even where it has been held
+  bool only_sources = false;     // kFree: of the others the library notifies
+  bool returns_nothing = false;  // the callback; `instead` asks it whether to go on: 0, no
 };
 
 struct EventWord {
@@ -66,6 +73,7 @@ struct Library {
   uint32_t persistent = 0;  // of the events: the watcher is dispatched again and again
   uint8_t slots = 1;        // that its rows use
   std::span<const WatcherType> types = {};
+  const char* naming = nullptr;  // soname of a library that names its watchers after their classes
   std::span<const Row> rows;
 };
 

@@ -14,7 +14,15 @@ namespace {
 
 constexpr uint32_t kThunks = kThunkCounts[static_cast<size_t>(ThunkArray::kDispatch)];
 
+// What few of them have.
+struct WatcherExtras {
+  uint64_t loop;
+  uint64_t type;
+  uint32_t id;
+};
+
 WatcherEntry* g_entries = nullptr;
+WatcherExtras* g_extras = nullptr;
 std::atomic<void*>* g_notify = nullptr;
 IndexPool g_pool;
 TaskTable g_table;
@@ -56,6 +64,11 @@ void publish_cause(const HookGuard& guard, uint32_t number) {
   arming.store(before + 2, std::memory_order_relaxed);
 }
 
+segment::WatcherCheck check_of(const WatcherEntry& entry) {
+  if (entry.is_source) return segment::WatcherCheck::kSource;
+  return entry.facts.callback_field != 0 ? segment::WatcherCheck::kCallback : segment::WatcherCheck::kNothing;
+}
+
 bool is_same(const WatcherFacts& a, const WatcherFacts& b) {
   return a.callback == b.callback && a.descriptor == b.descriptor && a.library == b.library;
 }
@@ -90,9 +103,10 @@ void end_task_of(const HookGuard& guard, uint32_t number) {
 
 bool start_watchers() {
   g_entries = reserve_array<WatcherEntry>(g_segment.capacity(segment::kWatchers));
+  g_extras = reserve_array<WatcherExtras>(g_segment.capacity(segment::kWatchers));
   g_notify = reserve_array<std::atomic<void*>>(kThunks);
-  return g_entries != nullptr && g_notify != nullptr && g_pool.start(g_segment, segment::kWatchers) &&
-         g_table.start();
+  return g_entries != nullptr && g_extras != nullptr && g_notify != nullptr &&
+         g_pool.start(g_segment, segment::kWatchers) && g_table.start();
 }
 
 WatcherEntry& watcher_entry(uint32_t number) {
@@ -107,6 +121,9 @@ void publish_watcher(uint32_t number) {
   item.callback = reinterpret_cast<uint64_t>(entry.facts.callback);
   item.descriptor = entry.facts.descriptor;
   item.library = entry.facts.library;
+  item.check = check_of(entry);
+  item.number = entry.is_source ? g_extras[number].id : entry.facts.callback_field;
+  item.type = entry.is_source ? g_extras[number].type : 0;
   std::atomic_ref<uint64_t>(item.task).store(entry.task_id.load(std::memory_order_relaxed),
                                              std::memory_order_release);
 }
@@ -136,6 +153,8 @@ uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts&
     entry.address = 0;
     entry.slot = key.slot;
     entry.holds = 0;
+    entry.is_source = false;
+    g_extras[number].loop = 0;
     if (has_name) name_watcher(guard, number, key);
   }
   publish_watcher(number);
@@ -144,7 +163,42 @@ uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts&
 
 void leave_to_library(const HookGuard& guard, WatcherKey key) {
   const uint32_t number = key.address != 0 ? find_watcher(key) : kNone;
-  if (number != kNone) end_watcher(guard, number);
+  if (number == kNone) return;
+  end_watcher(guard, number);
+  if (g_entries[number].is_source) give_back(guard, number);
+}
+
+void set_source(uint32_t number, uint64_t type) {
+  g_entries[number].is_source = true;
+  g_extras[number].type = type;
+  g_extras[number].id = 0;
+  publish_watcher(number);
+}
+
+void set_source_id(uint32_t number, uint32_t id) {
+  if (!g_entries[number].is_source || g_entries[number].task_id.load(std::memory_order_acquire) == 0) return;
+  g_extras[number].id = id;
+  publish_watcher(number);
+}
+
+void set_loop(uint32_t number, uint64_t loop) {
+  g_extras[number].loop = loop;
+}
+
+uint32_t end_loop(const HookGuard& guard, uint64_t loop, uint32_t chain) {
+  const uint32_t used = g_segment.used(segment::kWatchers);
+  for (uint32_t number = 0; number < used && loop != 0; number++) {
+    WatcherEntry& entry = g_entries[number];
+    const bool is_its = g_extras[number].loop == loop && entry.slot != kLoopSlot &&
+                        entry.task_id.load(std::memory_order_acquire) != 0;
+    if (!is_its) continue;
+    end_watcher(guard, number);
+    // The thunk in the program's struct, which may be gone: so the number stays taken, with the callback.
+    if (entry.facts.callback_field != 0) continue;
+    entry.address = chain;
+    chain = number;
+  }
+  return chain;
 }
 
 void set_notify(uint32_t number, void* function) {

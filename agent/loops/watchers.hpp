@@ -30,6 +30,7 @@ struct WatcherFacts {
   bool ends = false;           // its first dispatch is its end
   bool zero_ends = false;      // one whose callback returns 0 is its end
   bool error_disarms = false;  // one that returns a negative number
+  bool returns_nothing = false;
   // Where the library looks for the callback, in the watcher: there stands the thunk while it waits. Offset,
   // 0: the library has been told the thunk.
   uint8_t callback_field = 0;
@@ -45,6 +46,7 @@ struct alignas(64) WatcherEntry {
   WatcherFacts facts;
   uint8_t slot;
   uint8_t holds;                 // references beyond the first
+  bool is_source;                // its callback is called without a thunk; see set_source()
   std::atomic<uint32_t> arming;  // as segment::Watcher has it
 };
 static_assert(sizeof(WatcherEntry) == 64);
@@ -61,6 +63,16 @@ uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts&
 
 // Some of its facts have changed.
 void publish_watcher(uint32_t number);
+
+// Of one whose callback is called without a thunk: where a reader can see whether it still waits, see
+// segment::WatcherCheck::kSource.
+void set_source(uint32_t number, uint64_t type);
+void set_source_id(uint32_t number, uint32_t id);
+
+// It belongs to the loop at this address, for end_loop(). Numbers whose thunks the library cannot call any
+// more are chained by WatcherEntry::address from `chain` on, to be given back.
+void set_loop(uint32_t number, uint64_t loop);
+uint32_t end_loop(const HookGuard& guard, uint64_t loop, uint32_t chain);
 
 // Ends the one with this key, if there is one, but for its number: the library still calls its thunk, until
 // it notifies.

@@ -7,6 +7,7 @@
 #include "cli/commands/blocked_stacks.hpp"
 #include "cli/commands/census_report.hpp"
 #include "cli/commands/descriptor_facts.hpp"
+#include "cli/commands/watcher_memory.hpp"
 #include "cli/process/repoll.hpp"
 #include "cli/read_snapshot.hpp"
 #include "cli/tick_rate.hpp"
@@ -63,6 +64,9 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   auto snapshot = read_snapshot(process.open_path, reading);
   repoll.reset();
   if (!snapshot) return tl::unexpected(snapshot.error());
+  const ProcessMemory memory(process.pid);
+  const bool lives = process.life == Life::kRunning;
+  if (lives) look_at_watchers(memory, *snapshot);
   const auto descriptors = add_descriptors(process, *snapshot);
   auto symbols = Symbolizer::open(*snapshot, options.symbols);
   if (!symbols) return tl::unexpected(symbols.error());
@@ -74,8 +78,6 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   read_blocked_stacks(process, options.report, *result);
   add_unserved(process, descriptors, result->snapshot);
   result->report = build_report(result->snapshot, *result->symbols, options.report);
-  const ProcessMemory memory(process.pid);
-  const bool lives = process.life == Life::kRunning;
   if (take_census(result->report, result->snapshot, *result->symbols, lives ? &memory : nullptr,
                   std::move(scope)))
     result->report = build_report(result->snapshot, *result->symbols, options.report);

@@ -274,7 +274,8 @@ std::string JsonItems::module(const Module& module) const {
 
 std::string JsonItems::lost() const {
   const Lost& lost = report_.snapshot->lost;
-  return written({{"leaves", lost.leaves}, {"tasks", lost.tasks}, {"stacks", lost.stacks}});
+  return written(
+      {{"leaves", lost.leaves}, {"tasks", lost.tasks}, {"stacks", lost.stacks}, {"watchers", lost.watchers}});
 }
 
 std::string JsonItems::reason(const ReportLeaf& leaf) const {

@@ -47,7 +47,7 @@ constexpr LostRow kLost[] = {
     {&Lost::tasks, "lost_tasks", "polls of tasks not recorded, for lack of room", kMoreRoom},
     {&Lost::stacks, "lost_stacks", "stacks not recorded, for lack of room", kMoreRoom},
     {&Lost::names, "lost_names", "names and origins of tasks not recorded, for lack of room", kMoreRoom},
-    {&Lost::watchers, "lost_watchers", "watchers of poll loops not recorded, for lack of room", ""},
+    {&Lost::watchers, "lost_watchers", "watchers of poll loops not recorded (at most 65,536 are)", kMoreRoom},
     {&Lost::threads, "lost_threads", "threads not recorded, for lack of room", kMoreRoom},
     {&Lost::unwind_failed, "unwind_failed", "stacks not walked to their root",
      "build with -C force-unwind-tables=yes"},

@@ -44,9 +44,20 @@ void confirm(const std::vector<const Leaf*>& sources, std::vector<ReportLeaf>& l
   }
 }
 
+LeafReason reason_of(WatcherDoubt doubt) {
+  switch (doubt) {
+    case WatcherDoubt::kNone: break;
+    case WatcherDoubt::kArmingUnseen: return LeafReason::kArmingUnseen;
+    case WatcherDoubt::kCallsUnseen: return LeafReason::kCallsUnseen;
+    case WatcherDoubt::kEndUnseen: return LeafReason::kEndUnseen;
+  }
+  return LeafReason::kNone;
+}
+
 LeafReason find_reason(const Task& task, const Leaf& source, const ReportLeaf& leaf, bool has_children,
                        StackTable& stacks, const Report& report) {
   if (!leaf.stack) return LeafReason::kStackLost;
+  if (task.watcher && task.watcher->doubt != WatcherDoubt::kNone) return reason_of(task.watcher->doubt);
   if (source.waker_gone) return LeafReason::kWakerGone;
   if (source.may_run) return LeafReason::kMayRun;
   if (source.unverified) return LeafReason::kUnverified;
@@ -97,6 +108,10 @@ std::string_view describe(LeafReason reason) {
     case LeafReason::kUnsureLink: return "who awaits whom is likely, not certain";
     case LeafReason::kUnverified: return "a frame of its coroutines may have been freed";
     case LeafReason::kMayRun: return "a thread may be executing one of its coroutines";
+    case LeafReason::kArmingUnseen: return "the agent did not see it armed";
+    case LeafReason::kCallsUnseen:
+      return "the program changed its callback while it waited: calls are not counted since";
+    case LeafReason::kEndUnseen: return "the end of such a source is not seen: it may be over";
   }
   return "";
 }

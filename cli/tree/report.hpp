@@ -68,8 +68,11 @@ enum class LeafReason : uint8_t {
   kUnsureLink,       // some coroutine of its chain is likely awaited by the one above it, not certainly
   kUnverified,       // some coroutine of its chain may have been freed
   kMayRun,           // some thread may be executing a coroutine of its chain
+  kArmingUnseen,     // of a watcher: see WatcherDoubt
+  kCallsUnseen,
+  kEndUnseen,
 };
-inline constexpr LeafReason kLastLeafReason = LeafReason::kMayRun;
+inline constexpr LeafReason kLastLeafReason = LeafReason::kEndUnseen;
 std::string_view describe(LeafReason reason);
 
 struct ReportLeaf {

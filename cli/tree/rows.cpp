@@ -17,7 +17,10 @@ std::string_view mark(LeafReason reason) {
     case LeafReason::kOtherAwait: return " (unconfirmed)";
     case LeafReason::kStackLost: return " (stack lost)";
     case LeafReason::kStackIncomplete: return " (stack incomplete)";
-    case LeafReason::kNoExactEnd: return " (may have ended)";
+    case LeafReason::kNoExactEnd:
+    case LeafReason::kEndUnseen: return " (may have ended)";
+    case LeafReason::kArmingUnseen: return " (armed unseen)";
+    case LeafReason::kCallsUnseen: return " (callback changed)";
     case LeafReason::kChildrenHidden: return " (children not observable)";
     case LeafReason::kFromDebugInfo: return " [from debug info]";
     case LeafReason::kUnsureLink: return " [awaited by: likely]";

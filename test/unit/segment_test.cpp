@@ -46,7 +46,7 @@ TEST(SegmentLayout, GoldenBytes) {
             "0500000000000000"
             "0600000000000000"
             "0700000000000000");
-  segment::Module module{1, 2, 3, {4, 5}, 6, {}, 0};
+  segment::Module module{1, 2, 3, {4, 5}, 6, {}, 7, ModuleLoop::kOwn, 0};
   for (uint8_t i = 0; i < sizeof(module.build_id); i++) module.build_id[i] = static_cast<uint8_t>(0xa0 + i);
   EXPECT_EQ(hex(module),
             "0100000000000000"
@@ -56,6 +56,8 @@ TEST(SegmentLayout, GoldenBytes) {
             "05000000"
             "06000000"
             "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
+            "07000000"
+            "02000000"
             "00000000");
   EXPECT_EQ(hex(Poller{0x1122334455667788, RuntimeId::kTokio, 0}),
             "8877665544332211"
@@ -106,19 +108,19 @@ TEST(SegmentLayout, GoldenBytes) {
             "0500"
             "6e616d6500000000000000000000000000000000000000000000000000000000"
             "00000000");
-  EXPECT_EQ(hex(Watcher{1, 2, -1, 4, 0, 6, 7, 8, 9, 10, 0, 0}),
+  EXPECT_EQ(hex(Watcher{1, 2, -1, 4, WatcherCheck::kSource, 6, 7, 8, 9, 10, 11, 12}),
             "0100000000000000"
             "0200000000000000"
             "ffffffff"
             "0400"
-            "0000"
+            "0200"
             "06000000"
             "07000000"
             "0800000000000000"
             "0900000000000000"
             "0a000000"
-            "00000000"
-            "0000000000000000");
+            "0b000000"
+            "0c00000000000000");
 }
 
 TEST(SegmentLayout, Header) {
@@ -267,6 +269,12 @@ TEST(SegmentReader, WhatWasWrittenByAnotherVersion) {
   memcpy(grown.bytes().data() + section.offset + section.item_size, &second, sizeof(second));
   EXPECT_EQ(reader_of(grown).leaf(0)->task, 7u);
   EXPECT_EQ(reader_of(grown).leaf(1)->task, 8u);
+  // What it has grown by is zero in an older file.
+  SegmentImage older = small_image();
+  older.at<segment::Module>(kModules, 0).loop = ModuleLoop::kOwn;
+  EXPECT_EQ(reader_of(older).module(0)->loop, ModuleLoop::kOwn);
+  older.header().sections[kModules].item_size = offsetof(segment::Module, loop);
+  EXPECT_EQ(reader_of(older).module(0)->loop, ModuleLoop::kUnknown);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // GLib: a source in each role of the table of GLib's functions, in ways that the lines on stdout tell. Ends
 // at the end of stdin.
 #include <fcntl.h>
+#include <gio/gio.h>
 #include <glib-unix.h>
 #include <glib.h>
 #include <signal.h>
@@ -20,6 +21,8 @@ int g_quiet[2];
 int g_reads = 0;
 int g_ticks = 0;
 int g_notified = 0;
+int g_once_calls = 0;
+int g_dispatched = 0;
 int g_mark;  // the data of every callback
 
 }  // namespace
@@ -36,6 +39,17 @@ CALLBACK on_other_timer(gpointer) {
 CALLBACK on_once(gpointer data) {
   check("data", data == &g_mark);
   return G_SOURCE_REMOVE;
+}
+// What it leaves in the register of a result means nothing.
+FUNCTION on_nothing(gpointer data) {
+  check("data", data == &g_mark);
+  g_once_calls++;
+}
+CALLBACK on_socket(GSocket*, GIOCondition, gpointer) {
+  return G_SOURCE_CONTINUE;
+}
+CALLBACK on_cancelled(GCancellable*, gpointer) {
+  return G_SOURCE_CONTINUE;
 }
 CALLBACK on_tick(gpointer) {
   return ++g_ticks < 3;
@@ -64,10 +78,11 @@ CALLBACK on_quit(gpointer loop) {
 }
 
 CALLBACK on_turn(gpointer) {
-  if (g_reads < 2 || g_ticks < 3) return G_SOURCE_CONTINUE;
+  if (g_reads < 2 || g_ticks < 3 || g_once_calls < 1 || g_dispatched < 1) return G_SOURCE_CONTINUE;
   LEAF("timer", "on_turn"), g_timeout_add(kHour, on_turn, nullptr);
   dispatched("on_readable", g_reads);
   check("notified", g_notified == 6);
+  check("called once", g_once_calls == 1 && g_dispatched == 1);
   ready();
   return G_SOURCE_REMOVE;
 }
@@ -79,6 +94,8 @@ FUNCTION watch() {
   LEAF("timer", "on_timer"), g_timeout_add_seconds_full(0, 3600, on_timer, &g_mark, on_notify);
   g_timeout_add(1, on_tick, nullptr);
   g_idle_add(on_once, &g_mark);
+  g_idle_add_once(on_nothing, &g_mark);
+  LEAF("timer", "on_nothing"), g_timeout_add_once(kHour, on_nothing, &g_mark);
   g_idle_add_full(G_PRIORITY_HIGH, on_once, &g_mark, on_notify);
   LEAF("signal", "on_signal"), g_unix_signal_add(SIGUSR1, on_signal, nullptr);
   check("pipes",
@@ -114,8 +131,65 @@ FUNCTION watch_sources() {
   LEAF("timer", "on_other_timer"), g_source_set_callback(late, on_other_timer, nullptr, nullptr);
 }
 
+// Sources of a type of the program's own.
+CALLBACK prepare_never(GSource*, gint* timeout) {
+  *timeout = -1;
+  return FALSE;
+}
+CALLBACK prepare_now(GSource*, gint* timeout) {
+  *timeout = 0;
+  return TRUE;
+}
+CALLBACK check_never(GSource*) {
+  return FALSE;
+}
+CALLBACK dispatch_never(GSource*, GSourceFunc, gpointer) {
+  return G_SOURCE_CONTINUE;
+}
+CALLBACK dispatch_once(GSource*, GSourceFunc, gpointer) {
+  g_dispatched++;
+  return G_SOURCE_REMOVE;
+}
+
+namespace {
+
+GSourceFuncs g_never = {prepare_never, check_never, dispatch_never, nullptr, nullptr, nullptr};
+GSourceFuncs g_now = {prepare_now, check_never, dispatch_once, nullptr, nullptr, nullptr};
+
+GSource* source_of(GSourceFuncs& type) {
+  return g_source_new(&type, sizeof(GSource));
+}
+
+}  // namespace
+
+FUNCTION watch_types() {
+  GSource* never = source_of(g_never);
+  LEAF("source", "dispatch_never"), g_source_attach(never, nullptr);
+  g_source_attach(source_of(g_now), nullptr);
+  GSource* destroyed = source_of(g_never);
+  g_source_attach(destroyed, nullptr);
+  g_source_destroy(destroyed);
+  g_source_remove(g_source_attach(source_of(g_never), nullptr));
+  // Gets a callback when it is attached already.
+  GSource* late = source_of(g_never);
+  g_source_attach(late, nullptr);
+  LEAF("source", "on_timer"), g_source_set_callback(late, on_timer, nullptr, nullptr);
+}
+
+FUNCTION watch_classes() {
+  GSocket* socket =
+      g_socket_new(G_SOCKET_FAMILY_IPV4, G_SOCKET_TYPE_DATAGRAM, G_SOCKET_PROTOCOL_UDP, nullptr);
+  GSource* readable = g_socket_create_source(socket, G_IO_IN, nullptr);
+  g_source_set_callback(readable, G_SOURCE_FUNC(on_socket), nullptr, nullptr);
+  LEAF("GSocket", "on_socket"), g_source_attach(readable, nullptr);
+  GSource* cancelled = g_cancellable_source_new(g_cancellable_new());
+  g_source_set_callback(cancelled, G_SOURCE_FUNC(on_cancelled), nullptr, nullptr);
+  LEAF("GCancellable", "on_cancelled"), g_source_attach(cancelled, nullptr);
+}
+
 // What has been added and waits no more.
 FUNCTION forget() {
+  g_source_remove(g_timeout_add_once(kHour, on_nothing, &g_mark));
   g_source_remove(g_timeout_add_full(0, kHour, on_timer, &g_mark, on_notify));
   g_source_remove(g_timeout_add(kHour, on_timer, nullptr));
   GSource* destroyed = g_idle_source_new();
@@ -143,6 +217,8 @@ FUNCTION forget() {
 int main() {
   watch();
   watch_sources();
+  watch_types();
+  watch_classes();
   forget();
   LEAF("read", "on_end"), g_unix_fd_add(STDIN_FILENO, GIOCondition(G_IO_IN | G_IO_HUP), on_end, nullptr);
   g_timeout_add(1, on_turn, nullptr);

@@ -14,7 +14,7 @@ namespace {
 constexpr double kHour = 3600;
 struct ev_loop* g_loop;
 ev_io g_reader, g_writer, g_end, g_stopped;
-ev_timer g_turn, g_timer, g_tick, g_once, g_again, g_idle_time;
+ev_timer g_turn, g_timer, g_tick, g_once, g_again, g_idle_time, g_changed, g_changed_once, g_left;
 ev_periodic g_periodic;
 ev_signal g_signal;
 ev_child g_child;
@@ -30,6 +30,7 @@ int g_reads = 0;
 int g_ticks = 0;
 int g_once_calls = 0;
 int g_asyncs = 0;
+int g_changed_calls = 0;
 bool g_once_had_its_callback = false;
 
 }  // namespace
@@ -44,6 +45,9 @@ FUNCTION on_end(struct ev_loop*, ev_io*, int) {
 }
 FUNCTION on_timer(struct ev_loop*, ev_timer*, int) {}
 FUNCTION on_other_timer(struct ev_loop*, ev_timer*, int) {}
+FUNCTION on_changed_once(struct ev_loop*, ev_timer*, int) {
+  g_changed_calls++;
+}
 FUNCTION on_periodic(struct ev_loop*, ev_periodic*, int) {}
 FUNCTION on_signal(struct ev_loop*, ev_signal*, int) {}
 FUNCTION on_child(struct ev_loop*, ev_child*, int) {}
@@ -78,7 +82,7 @@ FUNCTION on_once(struct ev_loop* loop, ev_timer* watcher, int) {
 }
 
 FUNCTION on_turn(struct ev_loop* loop, ev_timer* watcher, int) {
-  if (g_reads < 2 || g_ticks < 3 || g_once_calls < 2 || g_asyncs < 1) {
+  if (g_reads < 2 || g_ticks < 3 || g_once_calls < 2 || g_asyncs < 1 || g_changed_calls < 1) {
     ev_timer_set(watcher, 0.001, 0.);
     ev_timer_start(loop, watcher);
     return;
@@ -88,6 +92,7 @@ FUNCTION on_turn(struct ev_loop* loop, ev_timer* watcher, int) {
   dispatched("on_readable", g_reads);
   dispatched("on_tick", g_ticks);
   check("own callback", g_once_had_its_callback && ev_cb(&g_once) == on_once);
+  check("own callback", ev_cb(&g_changed) == on_other_timer && ev_cb(&g_changed_once) == on_changed_once);
   ready();
 }
 
@@ -131,6 +136,30 @@ FUNCTION watch() {
   ev_async_send(g_loop, &g_async);
 }
 
+// Behind the agent's back; the second has been called by the time that everything has.
+FUNCTION change() {
+  ev_timer_init(&g_changed, on_timer, kHour, 0.);
+  CHANGED("timer", "on_other_timer"), ev_timer_start(g_loop, &g_changed);
+  ev_set_cb(&g_changed, on_other_timer);
+  ev_timer_init(&g_changed_once, on_timer, 0.001, 0.);
+  ev_timer_start(g_loop, &g_changed_once);
+  ev_set_cb(&g_changed_once, on_changed_once);
+}
+
+// Loops that are destroyed with what waits in them.
+FUNCTION destroy() {
+  struct ev_loop* other = ev_loop_new(0);
+  ev_timer_init(&g_left, on_timer, kHour, 0.);
+  ev_timer_start(other, &g_left);
+  auto* freed = static_cast<ev_timer*>(malloc(sizeof(ev_timer)));
+  ev_timer_init(freed, on_timer, kHour, 0.);
+  ev_timer_start(other, freed);
+  ev_loop_destroy(other);
+  free(freed);
+  ev_timer_init(&g_left, on_other_timer, kHour, 0.);
+  LEAF("timer", "on_other_timer"), ev_timer_start(g_loop, &g_left);
+}
+
 // What has been started and waits no more.
 FUNCTION forget() {
   ev_io_init(&g_stopped, on_readable, g_pipe[1], EV_WRITE);
@@ -171,6 +200,8 @@ FUNCTION forget() {
 int main() {
   LEAF("signal", "internal"), g_loop = ev_default_loop(0);
   watch();
+  change();
+  destroy();
   forget();
   ev_io_init(&g_end, on_end, STDIN_FILENO, EV_READ);
   LEAF("read", "on_end"), ev_io_start(g_loop, &g_end);

@@ -162,12 +162,27 @@ FUNCTION forget() {
   }
 }
 
+// Loops that end with sources that nobody holds, and one that has another reference.
+FUNCTION end_loops() {
+  sd_event* other = nullptr;
+  sd_event* kept = nullptr;
+  check("loops", sd_event_new(&other) >= 0 && sd_event_new(&kept) >= 0);
+  sd_event_add_time(other, nullptr, CLOCK_MONOTONIC, g_later, 0, on_timer, nullptr);
+  sd_event_add_io(other, nullptr, g_quiet[0], EPOLLIN, on_fd, nullptr);
+  sd_event_unref(other);
+  const uint64_t later = g_later;
+  sd_event_ref(kept);
+  LEAF("timer", "on_timer"), sd_event_add_time(kept, 0, CLOCK_MONOTONIC, later, 0, on_timer, 0);
+  sd_event_unref(kept);
+}
+
 int main() {
   sd_event_new(&g_event);
   g_later = after(kHour);
   watch();
   change();
   forget();
+  end_loops();
   LEAF("read", "on_end"), ADD(io, nullptr, STDIN_FILENO, EPOLLIN, on_end, nullptr);
   ADD(time, &g_turn, CLOCK_MONOTONIC, after(1000), 1, on_turn, nullptr);
   return sd_event_loop(g_event);

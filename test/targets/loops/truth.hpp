@@ -7,6 +7,9 @@
 
 #define LEAF(kind, callback) printf("LEAF %s:%d %s, %s\n", __FILE_NAME__, __LINE__, kind, callback)
 
+// The same of one whose callback is another one by now.
+#define CHANGED(kind, callback) printf("CHANGED %s:%d %s, %s\n", __FILE_NAME__, __LINE__, kind, callback)
+
 // What happened `count` times, and what is as it should be.
 inline void dispatched(const char* callback, int count) {
   printf("POLLS %s %d\n", callback, count);
