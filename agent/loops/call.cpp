@@ -302,6 +302,7 @@ OFF_THE_STACK void Call::end_all(const HookGuard& guard) {
 OFF_THE_STACK void Call::end_loop(const HookGuard& guard) {
   if (row().references != kAbsent && number(row().references) != 1) return;
   const uint64_t loop = argument(row().loop);
+  if (loop == 0) return;
   registers_.watcher = asynctrace::agent::end_loop(guard, loop, registers_.watcher);
   if (const uint32_t own = find_watcher({loop, kLoopSlot}); own != kNone) {
     end_watcher(guard, own);

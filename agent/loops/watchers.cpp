@@ -187,7 +187,7 @@ void set_loop(uint32_t number, uint64_t loop) {
 
 uint32_t end_loop(const HookGuard& guard, uint64_t loop, uint32_t chain) {
   const uint32_t used = g_segment.used(segment::kWatchers);
-  for (uint32_t number = 0; number < used && loop != 0; number++) {
+  for (uint32_t number = 0; number < used; number++) {
     WatcherEntry& entry = g_entries[number];
     const bool is_its = g_extras[number].loop == loop && entry.slot != kLoopSlot &&
                         entry.task_id.load(std::memory_order_acquire) != 0;
