@@ -14,6 +14,7 @@
 #include "agent/live.hpp"
 #include "agent/loops/loops.hpp"
 #include "agent/modules.hpp"
+#include "agent/native/event_hooks.hpp"
 #include "agent/native/hook_variables.hpp"
 #include "agent/patch.hpp"
 #include "agent/platform.hpp"
@@ -125,7 +126,10 @@ AttachStatus attach_again(AttachCall& call) {
       return;
     }
     find_loop_libraries();
-    if (const HookGuard guard(current_thread()); guard) end_unwatched_tasks(guard);
+    if (const HookGuard guard(current_thread()); guard) {
+      end_unwatched_tasks(guard);
+      end_operations(guard);
+    }
     say_tracing();
     g_detached.store(false, std::memory_order_relaxed);
     redo_patches();

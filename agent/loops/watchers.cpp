@@ -118,7 +118,8 @@ void publish_watcher(uint32_t number) {
   const WatcherEntry& entry = g_entries[number];
   segment::Watcher& item = g_segment.items<segment::Watcher>(segment::kWatchers)[number];
   std::atomic_thread_fence(std::memory_order_release);
-  item.callback = reinterpret_cast<uint64_t>(entry.facts.callback);
+  const auto callback = reinterpret_cast<uint64_t>(entry.facts.callback);
+  item.callback = entry.slot == kOperationSlot ? ~callback : callback;
   item.descriptor = entry.facts.descriptor;
   item.library = entry.facts.library;
   item.check = check_of(entry);

@@ -18,6 +18,9 @@ struct WatcherKey {
   uint8_t slot;
 };
 inline constexpr uint8_t kLoopSlot = 0xff;  // the loop itself
+// An operation of the native API. Private memory has the complement of its callback: whoever looks for such
+// operations in the process by the addresses of their functions shall not find our records.
+inline constexpr uint8_t kOperationSlot = 0xfc;
 
 // What a call says of it.
 struct WatcherFacts {

@@ -123,7 +123,7 @@ void end_native_poll(asynctrace_frame* boundary) {
 }
 
 const asynctrace_hooks kNativeHooks = {
-    .version = 2,
+    .version = 3,
     .task_created = task_created,
     .task_finished = task_finished,
     .task_woken = task_woken,
@@ -144,6 +144,8 @@ const asynctrace_hooks kNativeHooks = {
     .repoll_begin = native_repoll_begin,
     .repoll_leaf = native_repoll_leaf,
     .repoll_end = native_repoll_end,
+    .operation_begun = native_operation_begun,
+    .operation_ended = native_operation_ended,
 };
 
 }  // namespace asynctrace::agent

@@ -1,6 +1,7 @@
 // The functions behind asynctrace_hooks (common/include/asynctrace.h).
 #pragma once
 
+#include "agent/thread_context.hpp"
 #include "common/include/asynctrace/abi.h"
 
 namespace asynctrace::agent {
@@ -28,6 +29,12 @@ void native_repoll_begin(const asynctrace_repoll* repoll);
 void native_repoll_leaf(const asynctrace_repoll* repoll, const void* task, const void* const* pcs,
                         size_t count);
 void native_repoll_end(const asynctrace_repoll* repoll, const asynctrace_repoll_result* result);
+
+// agent/native/operations.cpp
+void native_operation_begun(const void* operation, const asynctrace_operation* facts);
+void native_operation_ended(const void* operation);
+// Their ends have not been told of for a while.
+void end_operations(const HookGuard& guard);
 
 // A poll that the runtime itself tells of.
 void begin_native_poll(asynctrace_frame* frame);

@@ -11,6 +11,7 @@
 #include "cli/census/census.hpp"
 #include "cli/census/core_image.hpp"
 #include "cli/census/core_threads.hpp"
+#include "cli/coroutines/asio_tracked.hpp"
 #include "cli/coroutines/asio_watchers.hpp"
 #include "cli/coroutines/coroutine_census.hpp"
 #include "cli/process/file_descriptor.hpp"
@@ -201,7 +202,10 @@ CensusScope add_unseen_tasks(const TracedProcess& process, bool may_stop, Proces
   const ThreadReader reader = live_threads(process.pid, may_stop, snapshot);
   const CoroutineScope coroutines = add_coroutines_in_memory(*image, reader, snapshot, *result.symbols);
   if (coroutines.functions > 0) snapshot.source = DumpSource::kBoth;
-  if (std::ranges::any_of(snapshot.tasks, runs_on(RuntimeId::kAsio)))
+  const auto is_asios = [](const Task& task) {
+    return task.runtime == RuntimeId::kAsio || is_tracked_operation(task);
+  };
+  if (std::ranges::any_of(snapshot.tasks, is_asios))
     drop_watchers_of_asio(*image, snapshot, *result.symbols);
   return scope;
 }

@@ -8,6 +8,7 @@
 #include "cli/commands/census_report.hpp"
 #include "cli/commands/descriptor_facts.hpp"
 #include "cli/commands/watcher_memory.hpp"
+#include "cli/coroutines/asio_tracked.hpp"
 #include "cli/process/repoll.hpp"
 #include "cli/read_snapshot.hpp"
 #include "cli/tick_rate.hpp"
@@ -74,6 +75,7 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   const uint64_t read = clock_ns(CLOCK_MONOTONIC);
   CensusScope scope = add_unseen_tasks(process, options.report.may_stop, *result);
+  name_tracked_operations(result->snapshot, *result->symbols);
   result->snapshot.capture_ns += clock_ns(CLOCK_MONOTONIC) - read;
   read_blocked_stacks(process, options.report, *result);
   add_unserved(process, descriptors, result->snapshot);

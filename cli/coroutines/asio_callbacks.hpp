@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/census/process_image.hpp"
+#include "cli/coroutines/asio_completions.hpp"
 #include "cli/snapshot.hpp"
 #include "cli/symbols/module_files.hpp"
 
@@ -17,9 +18,7 @@ namespace asynctrace {
 struct AsioFunction {
   uint64_t address = 0;
   uint64_t size = 0;
-  Label waits_for;
-  bool follows_socket = false;  // its operations begin with a socket, for what they accept
-  std::string handler;          // the type of what it calls: "Session::read()::{lambda(std::error_code)#1}"
+  AsioCompletion completion;
 };
 
 // By address.

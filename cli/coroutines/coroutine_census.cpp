@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "cli/coroutines/asio_operations.hpp"
+#include "cli/coroutines/asio_tracked.hpp"
 #include "cli/coroutines/frame_links.hpp"
 #include "cli/coroutines/frame_places.hpp"
 #include "cli/coroutines/glibc_heaps.hpp"
@@ -86,23 +87,47 @@ class CoroutineCensus {
 
   void add_operations() {
     const auto names = [&](uint64_t address) { return facts_.name_of_start(address); };
+    std::unordered_map<uint64_t, size_t> tracked;  // address -> task that the agent has seen
+    for (size_t i = 0; i < snapshot_.tasks.size(); ++i)
+      if (is_tracked_operation(snapshot_.tasks[i])) tracked.emplace(snapshot_.tasks[i].address, i);
     for (const AsioOperation& operation : scan_for_operations(image_, facts_.asio_functions())) {
       const AsioFunction& function = facts_.asio_functions()[operation.function];
+      AsioHandler handler{function.completion.handler};
+      if (operation.end != 0)
+        handler = read_handler(pages_, operation.address, operation.end, handler.type, names);
+      const uint32_t called = stack({&places_.handler(function, handler)});
+      Leaf leaf;
+      leaf.stack = called;
+      leaf.label = label(function.completion.waits_for);
+      leaf.unverified = !operation.verified;
+      if (const auto known = tracked.find(operation.address); known != tracked.end()) {
+        Task& task = snapshot_.tasks[known->second];
+        set_callback(task, called);
+        for (Leaf& seen : task.leaves) seen.label = leaf.label;
+        tracked.erase(known);
+        continue;
+      }
       Task task;
       task.id = ++last_id_;
       task.address = operation.address;
       task.runtime = RuntimeId::kAsio;
       task.from_census = true;
-      Leaf leaf;
-      AsioHandler handler{function.handler};
-      if (operation.end != 0)
-        handler = read_handler(pages_, operation.address, operation.end, function.handler, names);
-      leaf.stack = stack({&places_.handler(function, handler)});
-      leaf.label = label(function.waits_for);
-      leaf.unverified = !operation.verified;
       task.leaves.push_back(leaf);
       snapshot_.tasks.push_back(std::move(task));
     }
+    drop_awaited(tracked);
+  }
+
+  // What a coroutine awaits stands in its chain.
+  void drop_awaited(const std::unordered_map<uint64_t, size_t>& tracked) {
+    std::vector<uint64_t> promises;
+    for (const PlacedFrame& placed : frames_)
+      promises.push_back(placed.frame.address + facts_.promise_offset(placed.frame.function));
+    std::ranges::sort(promises);
+    std::erase_if(snapshot_.tasks, [&](const Task& task) {
+      return is_tracked_operation(task) && tracked.contains(task.address) &&
+             resumes_one_of(pages_, task.address, promises);
+    });
   }
 
   // What has resumed the one that it awaits is on the stack below it, but suspended.

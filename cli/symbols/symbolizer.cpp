@@ -90,6 +90,7 @@ void Symbolizer::define(uint64_t address, std::vector<Frame> frames) {
   std::vector<uint32_t>& indexes = impl_->return_addresses[address];
   indexes.clear();
   for (Frame& frame : frames) indexes.push_back(impl_->add(std::move(frame)));
+  if (!indexes.empty()) impl_->functions[address - 1] = indexes.back();
 }
 
 uint32_t Symbolizer::resolve_function(uint64_t address) {

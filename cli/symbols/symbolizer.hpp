@@ -52,6 +52,7 @@ class Symbolizer final : public FrameSource {
   ModuleStatus status(uint32_t index) const override;
   bool touched(uint32_t index) const override;
   // Gives frames, innermost first, to an address that is in no module: what resolve_return_address() answers.
+  // The function that begins before it is the outermost of them.
   void define(uint64_t address, std::vector<Frame> frames);
   // The files of module `index`, opened anew: for whoever reads more of them than symbols.
   ModuleFiles find_files(uint32_t index);

@@ -147,7 +147,7 @@ void add_stopped_threads(Report& report) {
 
 void add_census(Report& report) {
   const Snapshot& snapshot = *report.snapshot;
-  const auto is_one = [](const Task& task) { return is_coroutine(task.runtime); };
+  const auto is_one = [](const Task& task) { return is_coroutine(task.runtime) && task.from_census; };
   const auto coroutines = std::ranges::count_if(snapshot.tasks, is_one);
   const bool all_are = coroutines > 0 && std::ranges::all_of(snapshot.tasks, is_one);
   if (coroutines > 0 && (all_are || (snapshot.source == DumpSource::kBoth && !snapshot.attached_ns))) {

@@ -95,6 +95,21 @@ ASYNCTRACE_INLINE_ void asynctrace_leaf_ended(uint64_t leaf) {
   if (hooks != NULL) hooks->leaf_ended(leaf);
 }
 
+/* An operation begins here, outside or inside of any poll; it must not have ended yet. Dumps show the stack of this
+ * call. `operation` is its address. */
+ASYNCTRACE_INLINE_ void asynctrace_operation_begun(const void *operation,
+                                                   const struct asynctrace_operation *facts) {
+  const struct asynctrace_hooks *hooks = asynctrace_hooks_since_(3);
+  if (hooks != NULL) hooks->operation_begun(operation, facts);
+}
+
+/* In any thread, before its function is called and its address is free. One that was not told of may be told
+ * of here. */
+ASYNCTRACE_INLINE_ void asynctrace_operation_ended(const void *operation) {
+  const struct asynctrace_hooks *hooks = asynctrace_hooks_since_(3);
+  if (hooks != NULL) hooks->operation_ended(operation);
+}
+
 /* ---- Traces: the runtime polls tasks to see where they are. After tokio's task::trace ---- */
 
 /* At a leaf, before it waits. 1: it was recorded and must return to its caller as if it were not ready,

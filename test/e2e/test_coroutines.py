@@ -224,7 +224,7 @@ def truth_of_asio(lines_before, lines=True):
             own = tuple(map(int, places)) if lines else len(places)
             chains[(leaf.replace("_receive", " receive"), own)] += int(count)
         else:
-            operations[(leaf, *places)] += int(count)
+            operations[(leaf, places[-1])] += int(count)
     return chains, operations
 
 

@@ -20,6 +20,8 @@ CALLS = {
     "asynctrace_poll_end": "(struct asynctrace_frame *f) { asynctrace_poll_end(f); }",
     "asynctrace_leaf_armed": "(uint64_t *r) { *r = asynctrace_leaf_armed(\"kind\", ASYNCTRACE_IO, NULL); }",
     "asynctrace_leaf_ended": "(uint64_t leaf) { asynctrace_leaf_ended(leaf); }",
+    "asynctrace_operation_begun": "(const struct asynctrace_operation *o) { asynctrace_operation_begun(o, o); }",
+    "asynctrace_operation_ended": "(const void *o) { asynctrace_operation_ended(o); }",
     "asynctrace_trace_leaf": "(int *r) { *r = asynctrace_trace_leaf(); }",
     "asynctrace_is_tracing": "(int *r) { *r = asynctrace_is_tracing(); }",
     "asynctrace_trace_enter": "(struct asynctrace_collector *c) { asynctrace_trace_enter(c); }",

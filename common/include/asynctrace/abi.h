@@ -70,6 +70,15 @@ struct asynctrace_repoll_result {
   uint32_t missing_workers; /* did not come, and then no task was polled */
 };
 
+/* Something that was begun and calls a function once it ends. */
+struct asynctrace_operation {
+  const char *runtime; /* whose it is; copied, like `kind` */
+  const char *kind;    /* what it waits for: "async_accept" */
+  uint32_t leaf_class; /* enum asynctrace_leaf_class */
+  int descriptor;      /* -1: none, or not known */
+  const void *calls;   /* that function */
+};
+
 /* The agent's functions. Later versions append; nothing changes its meaning or its place. */
 struct asynctrace_hooks {
   uint64_t version;
@@ -96,6 +105,9 @@ struct asynctrace_hooks {
   void (*repoll_leaf)(const struct asynctrace_repoll *repoll, const void *task, const void *const *pcs,
                       size_t count);
   void (*repoll_end)(const struct asynctrace_repoll *repoll, const struct asynctrace_repoll_result *result);
+  /* Since version 3. */
+  void (*operation_begun)(const void *operation, const struct asynctrace_operation *facts);
+  void (*operation_ended)(const void *operation);
 };
 
 #ifdef __cplusplus
