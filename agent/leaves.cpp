@@ -23,22 +23,30 @@ Leaf& record(uint32_t leaf) {
   return g_segment.items<Leaf>(kLeaves)[leaf];
 }
 
-// Seqlock; the other half is SegmentReader::leaf().
-void publish(uint32_t leaf) {
-  const LeafEntry& entry = g_entries[leaf];
+template <typename T>
+void put(T& field, T value) {
+  std::atomic_ref<T>(field).store(value, std::memory_order_relaxed);
+}
+template <typename T>
+T get(const T& field) {
+  return std::atomic_ref<T>(const_cast<T&>(field)).load(std::memory_order_relaxed);
+}
+
+// Seqlock; the other half is SegmentReader::leaf(). `facts.seq` does not count.
+void publish(uint32_t leaf, const Leaf& facts) {
   Leaf& item = record(leaf);
   std::atomic_ref<uint32_t> seq(item.seq);
   const uint32_t generation = (seq.load(std::memory_order_relaxed) & ~3u) + 4;
   seq.store(generation | kLeafWriting, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  const uint32_t flags = entry.flags | uint32_t{entry.label} << kLeafLabelShift;
-  std::atomic_ref<uint32_t>(item.flags).store(flags, std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(item.task).store(entry.task_id, std::memory_order_relaxed);
-  std::atomic_ref<uint32_t>(item.stack).store(entry.stack, std::memory_order_relaxed);
-  std::atomic_ref<uint32_t>(item.poll).store(entry.poll, std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(item.registered).store(entry.registered, std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(item.since).store(entry.since, std::memory_order_relaxed);
-  std::atomic_ref<uint64_t>(item.joins).store(entry.joins, std::memory_order_relaxed);
+  put(item.flags, facts.flags);
+  put(item.task, facts.task);
+  put(item.stack, facts.stack);
+  put(item.poll, facts.poll);
+  put(item.registered, facts.registered);
+  put(item.since, facts.since);
+  put(item.joins, facts.joins);
+  g_entries[leaf].seq = generation | kLeafLive;
   seq.store(generation | kLeafLive, std::memory_order_release);
 }
 
@@ -47,29 +55,41 @@ void unpublish(uint32_t leaf) {
   seq.store((seq.load(std::memory_order_relaxed) & ~3u) | kLeafFree, std::memory_order_release);
 }
 
+Leaf copy_of(const Leaf& item) {
+  return {get(item.seq),  get(item.flags),      get(item.task),  get(item.stack),
+          get(item.poll), get(item.registered), get(item.since), get(item.joins)};
+}
+
 // Gives a leaf that was just begun the waiting time of the one it renews. The new leaf may already have ended
 // on another thread and its record belong to someone else, so the time is exchanged only against its own.
 void inherit_since(const RecentLeaf& begun, uint64_t since) {
   uint64_t own = begun.since;
   std::atomic_ref<uint64_t>(record(begun.leaf).since)
       .compare_exchange_strong(own, since, std::memory_order_relaxed);
-  own = begun.since;
-  std::atomic_ref<uint64_t>(g_entries[begun.leaf].since)
-      .compare_exchange_strong(own, since, std::memory_order_relaxed);
 }
 
-void fill(LeafEntry& entry, const ThreadContext& context, const LeafOwner& owner, uint32_t stack) {
-  entry.registered = owner.registered;
-  entry.since = owner.since;
+// Both halves, but for what a waker adds.
+void fill(uint32_t leaf, const ThreadContext& context, const LeafOwner& owner, uint32_t stack, uint64_t since,
+          uint32_t flags, uint32_t wakers) {
+  LeafEntry& entry = g_entries[leaf];
   entry.task_id = owner.task_id;
   entry.task = owner.task;
-  entry.stack = stack;
-  entry.poll = owner.poll;
-  entry.flags = static_cast<uint8_t>(owner.own_waker ? kOwnWaker : 0u);
-  entry.joins = owner.joins != 0 ? owner.joins : context.joining;
-  entry.label = owner.label;
+  entry.flags = flags;
   entry.counted = owner.counted;
   entry.woken.store(false, std::memory_order_relaxed);
+  entry.wakers.store(wakers, std::memory_order_relaxed);
+  publish(leaf, {.seq = 0,
+                 .flags = flags | uint32_t{owner.label} << kLeafLabelShift,
+                 .task = owner.task_id,
+                 .stack = stack,
+                 .poll = owner.poll,
+                 .registered = owner.registered,
+                 .since = since,
+                 .joins = owner.joins != 0 ? owner.joins : context.joining});
+}
+
+uint32_t own_flag(const LeafOwner& owner) {
+  return owner.own_waker ? kOwnWaker : 0u;
 }
 
 void replace_lost_leaf(const HookGuard& guard, TaskEntry& task, uint32_t by) {
@@ -110,19 +130,20 @@ uint32_t leaf_number(const LeafEntry& entry) {
   return static_cast<uint32_t>(&entry - g_entries);
 }
 
+Leaf leaf_record(uint32_t leaf) {
+  return copy_of(record(leaf));
+}
+
 uint32_t begin_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack) {
   const uint32_t leaf = take(guard);
   if (leaf == kNone) return kNone;
   ThreadContext& context = guard.context();
-  LeafEntry& entry = g_entries[leaf];
-  fill(entry, guard.context(), owner, stack);
   const RecentLeaf& ended = context.ended;
-  if (ended.task_id == owner.task_id && ended.stack == stack && ended.poll == owner.poll)
-    entry.since = ended.since;
-  entry.wakers.store(1, std::memory_order_relaxed);
-  context.begun = {owner.task_id, entry.since, leaf, stack, owner.poll};
+  const bool renews = ended.task_id == owner.task_id && ended.stack == stack && ended.poll == owner.poll;
+  const uint64_t since = renews ? ended.since : owner.since;
+  context.begun = {owner.task_id, since, leaf, stack, owner.poll};
   context.ended.task_id = 0;
-  publish(leaf);
+  fill(leaf, context, owner, stack, since, own_flag(owner), 1);
   return leaf;
 }
 
@@ -136,47 +157,49 @@ void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped) {
   }
   ThreadContext& context = guard.context();
   const Frame* frame = context.frame;
-  // One that was begun in the poll before has waited since the end of that poll.
-  const bool first_wait =
-      entry.since == entry.registered && frame != nullptr && entry.poll + 1 == frame->poll;
-  const uint64_t since =
-      first_wait && (entry.flags & kOwnWaker) != 0 ? task_entry(entry.task).poll_ended : entry.since;
   const bool waited_on = dropped && !entry.woken.load(std::memory_order_relaxed);
-  if (waited_on && frame != nullptr && frame->task_id == entry.task_id && entry.poll != frame->poll) {
+  if (waited_on && frame != nullptr && frame->task_id == entry.task_id) {
+    const Leaf& item = record(leaf);
+    const uint32_t poll = get(item.poll);
+    const uint32_t stack = get(item.stack);
+    uint64_t since = get(item.since);
+    // One that was begun in the poll before has waited since the end of that poll.
+    const bool first_wait = since == get(item.registered) && poll + 1 == frame->poll;
+    if (first_wait && (entry.flags & kOwnWaker) != 0) since = task_entry(entry.task).poll_ended;
     const RecentLeaf& begun = context.begun;
-    if (begun.task_id == entry.task_id && begun.stack == entry.stack && begun.poll == frame->poll)
+    if (poll == frame->poll) {
+      // Made and dropped in one poll: nothing has waited.
+    } else if (begun.task_id == entry.task_id && begun.stack == stack && begun.poll == frame->poll) {
       inherit_since(begun, since);
-    else context.ended = {entry.task_id, since, leaf, entry.stack, frame->poll};
+    } else {
+      context.ended = {entry.task_id, since, leaf, stack, frame->poll};
+    }
   }
   entry.wakers.store(0, std::memory_order_relaxed);
   g_pool.give(context.leaves, leaf);
 }
 
-void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack) {
+__attribute__((noinline)) void renew_inexact_leaf(const HookGuard& guard, const LeafOwner& owner,
+                                                  uint32_t stack) {
   TaskEntry& task = task_entry(owner.task);
   int count = 0;
   uint32_t last = kNone;
   uint32_t leaf = task.inexact_leaves;
-  while (leaf != kNone && g_entries[leaf].stack != stack && count < kMaxInexactLeaves) {
+  while (leaf != kNone && get(record(leaf).stack) != stack && count < kMaxInexactLeaves) {
     last = leaf;
     leaf = next_in_chain(g_entries[leaf]);
     count++;
   }
   if (count == kMaxInexactLeaves) leaf = last;  // the oldest makes room
-  const bool renewed = leaf != kNone && g_entries[leaf].stack == stack;
+  const bool renewed = leaf != kNone && get(record(leaf).stack) == stack;
   if (leaf == kNone) {
     leaf = take(guard);
     if (leaf == kNone) return;
     g_entries[leaf].waker_data = task.inexact_leaves;
     task.inexact_leaves = leaf;
   }
-  LeafEntry& entry = g_entries[leaf];
-  const uint64_t since = renewed ? entry.since : owner.since;
-  fill(entry, guard.context(), owner, stack);
-  entry.since = since;
-  entry.flags |= kNoExactEnd;
-  entry.wakers.store(0, std::memory_order_relaxed);
-  publish(leaf);
+  const uint64_t since = renewed ? get(record(leaf).since) : owner.since;
+  fill(leaf, guard.context(), owner, stack, since, own_flag(owner) | kNoExactEnd, 0);
 }
 
 void end_inexact_leaves(const HookGuard& guard, TaskEntry& task) {
@@ -187,12 +210,8 @@ void end_inexact_leaves(const HookGuard& guard, TaskEntry& task) {
 uint32_t add_met_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint32_t next) {
   const uint32_t leaf = take(guard);
   if (leaf == kNone) return next;
-  LeafEntry& entry = g_entries[leaf];
-  fill(entry, guard.context(), owner, stack);
-  entry.flags = kMet;
-  entry.waker_data = next;
-  entry.wakers.store(0, std::memory_order_relaxed);
-  publish(leaf);
+  g_entries[leaf].waker_data = next;
+  fill(leaf, guard.context(), owner, stack, owner.since, kMet, 0);
   return leaf;
 }
 
@@ -207,21 +226,23 @@ void end_lost_leaf(const HookGuard& guard, TaskEntry& task) {
 void keep_lost_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack) {
   const uint32_t leaf = take(guard);
   if (leaf == kNone) return;
-  LeafEntry& entry = g_entries[leaf];
-  fill(entry, guard.context(), owner, stack);
-  entry.flags |= kWakerGone;
-  entry.wakers.store(0, std::memory_order_relaxed);
-  publish(leaf);
+  fill(leaf, guard.context(), owner, stack, owner.since, own_flag(owner) | kWakerGone, 0);
   replace_lost_leaf(guard, task_entry(owner.task), leaf + 1);
 }
 
-void republish_leaves() {
+void republish_leaves(const Leaf* parents) {
   const uint32_t used = g_segment.used(kLeaves);
   for (uint32_t leaf = 0; leaf < used; leaf++) {
     const LeafEntry& entry = g_entries[leaf];
     const bool live =
         entry.wakers.load(std::memory_order_relaxed) != 0 || (entry.flags & (kNoExactEnd | kWakerGone)) != 0;
-    if (live) publish(leaf);
+    if (!live) continue;
+    const uint32_t seq =
+        std::atomic_ref<uint32_t>(const_cast<uint32_t&>(parents[leaf].seq)).load(std::memory_order_acquire);
+    const Leaf facts = copy_of(parents[leaf]);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (seq == entry.seq && get(parents[leaf].seq) == seq) publish(leaf, facts);
+    else g_segment.count_loss(kLostAtFork);
   }
 }
 

@@ -10,29 +10,28 @@
 
 namespace asynctrace::agent {
 
-// The private half: what a wrapped waker points to, and enough to fill the segment of a forked child.
-struct alignas(64) LeafEntry {
+// The private half: what a wrapped waker points to. The program's behaviour depends on nothing else; the
+// numbers of the other half are read back for other numbers alone.
+struct LeafEntry {
   uint64_t waker_data;  // of the original waker
-  uint64_t registered;
-  uint64_t since;
   uint64_t task_id;
-  uint64_t joins;
-  uint32_t task;  // slot
-  uint32_t stack;
-  uint32_t poll;
+  uint32_t task;                 // slot
+  uint32_t seq;                  // of its record: a forked child's parent may have used that for another leaf
   std::atomic<uint32_t> wakers;  // wrapped wakers that share this leaf; 0: free, or without an exact end
   uint16_t table;                // of the original waker
-  uint8_t flags;                 // segment::LeafFlags
-  bool vtable_first;             // order of the two words of a RawWaker
+  uint8_t flags : 6;             // segment::LeafFlags
+  uint8_t vtable_first : 1;      // order of the two words of a RawWaker
+  uint8_t counted : 1;           // in its task's live_leaves
   std::atomic<bool> woken;       // by reference, so the waker lives on; a leaf that replaces it waits anew
-  bool counted;                  // in its task's live_leaves
-  uint16_t label;                // see LeafOwner
 };
-static_assert(sizeof(LeafEntry) == 64, "one cache line: a leaf ends on another thread than it began");
+static_assert(sizeof(LeafEntry) == 32);
 
 bool start_leaves();
 LeafEntry& leaf_entry(uint32_t leaf);
 uint32_t leaf_number(const LeafEntry& entry);
+// Its record; of a leaf that lasts as long as the caller needs it. Where a forked child could not have it
+// from its parent, all zero.
+segment::Leaf leaf_record(uint32_t leaf);
 
 // Whose leaf it is, and when it began (see segment::Leaf).
 struct LeafOwner {
@@ -69,7 +68,8 @@ void end_lost_leaf(const HookGuard& guard, TaskEntry& task);
 uint32_t add_met_leaf(const HookGuard& guard, const LeafOwner& owner, uint32_t stack, uint32_t next);
 void end_met_leaves(const HookGuard& guard, uint32_t first);
 
-// Fills the segment of a forked child.
-void republish_leaves();
+// Fills the segment of a forked child. `parents`: the records of its parent, which still writes them: what it
+// has changed since the fork is lost (counted).
+void republish_leaves(const segment::Leaf* parents);
 
 }  // namespace asynctrace::agent

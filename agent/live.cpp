@@ -66,6 +66,20 @@ void turn_off(segment::OffReason reason) {
   page().tracing.store(0, std::memory_order_release);
 }
 
+// On its own, for what is inlined here need not lie on the stack while the file is made.
+__attribute__((noinline)) static void fill_segment(const segment::Task* parents_tasks,
+                                                   const segment::Leaf* parents_leaves) {
+  republish_modules();
+  republish_pollers();
+  publish_poll_hook();
+  republish_labels();
+  republish_stacks();
+  republish_tasks(parents_tasks);
+  republish_native_tasks();
+  republish_watchers();
+  republish_leaves(parents_leaves);
+}
+
 bool adopt_after_fork() {
   if (g_off.load(std::memory_order_relaxed) || g_detached.load(std::memory_order_relaxed)) return false;
   if (page().adopting.exchange(1, std::memory_order_acq_rel) != 0) return false;
@@ -74,21 +88,16 @@ bool adopt_after_fork() {
   uint32_t used[segment::kSectionCount];
   for (uint32_t id = 0; id < segment::kSectionCount; id++)
     used[id] = g_segment.used(static_cast<segment::SectionId>(id));
+  // Still mapped, and never again written by this process.
+  const auto* parents_tasks = g_segment.items<segment::Task>(segment::kTasks);
+  const auto* parents_leaves = g_segment.items<segment::Leaf>(segment::kLeaves);
   if (!g_segment.create(g_config)) return g_off.store(true), false;
   // Slot numbers are private knowledge and stay as they are.
   for (const segment::SectionId id :
        {segment::kTasks, segment::kLeaves, segment::kStacks, segment::kNativeTasks, segment::kWatchers})
     if (used[id] != 0 && !g_segment.cover(id, used[id] - 1))
       return turn_off(segment::OffReason::kNoRoom), false;
-  republish_modules();
-  republish_pollers();
-  publish_poll_hook();
-  republish_labels();
-  republish_stacks();
-  republish_tasks();
-  republish_native_tasks();
-  republish_watchers();
-  republish_leaves();
+  fill_segment(parents_tasks, parents_leaves);
   g_generation++;
   go_live();
   return true;

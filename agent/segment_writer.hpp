@@ -1,5 +1,6 @@
-// SegmentWriter: creates the process's segment file and reserves room in it. The mapping is only written,
-// never believed: every index and pointer that the agent follows lives in private memory.
+// SegmentWriter: creates the process's segment file and reserves room in it. The mapping is never
+// believed: what the program's behaviour depends on, every pointer above all, lives in private memory. Read
+// back are numbers alone that become other numbers of the file.
 #pragma once
 
 #include <atomic>

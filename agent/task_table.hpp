@@ -13,28 +13,28 @@ namespace asynctrace::agent {
 class TaskTable {
  public:
   bool start() {
-    entries_ = reserve_array<std::atomic<uint64_t>>(kEntries);
+    entries_ = reserve_array<std::atomic<uint32_t>>(kEntries);
     return entries_ != nullptr;
   }
 
-  // Any thread. kNone: not there. An entry knows half of its address: `is_it(slot)` says whether a slot is
-  // this header's.
+  // Any thread. kNone: not there. An entry knows a few bits of its address: `is_it(slot)` says whether a slot
+  // is this header's.
   template <typename IsIt>
   uint32_t find(uint64_t header, IsIt is_it) const {
     for (uint32_t probe = 0; probe < kProbes; probe++) {
-      const uint64_t entry = entries_[place(header, probe)].load(std::memory_order_acquire);
+      const uint32_t entry = entries_[place(header, probe)].load(std::memory_order_acquire);
       if (entry == kEmpty) break;
-      if (entry != kDead && static_cast<uint32_t>(entry) == tag(header) && is_it(slot_of(entry)))
-        return slot_of(entry);
+      if (entry != kDead && tag_of(entry) == tag(header) && is_it(slot_of(entry))) return slot_of(entry);
     }
     return kNone;
   }
 
   // Only inside a poll of that task, which excludes a second one, and only when find() has not found it.
   bool insert(uint64_t header, uint32_t slot) {
+    if (slot >= kMaxSlots) return false;
     for (uint32_t probe = 0; probe < kProbes; probe++) {
-      std::atomic<uint64_t>& entry = entries_[place(header, probe)];
-      uint64_t seen = entry.load(std::memory_order_relaxed);
+      std::atomic<uint32_t>& entry = entries_[place(header, probe)];
+      uint32_t seen = entry.load(std::memory_order_relaxed);
       if (seen != kEmpty && seen != kDead) continue;
       if (entry.compare_exchange_strong(seen, pack(header, slot), std::memory_order_release)) return true;
     }
@@ -44,8 +44,8 @@ class TaskTable {
   // Only by the one thread that ends the task.
   void erase(uint64_t header, uint32_t slot) {
     for (uint32_t probe = 0; probe < kProbes; probe++) {
-      std::atomic<uint64_t>& entry = entries_[place(header, probe)];
-      const uint64_t seen = entry.load(std::memory_order_relaxed);
+      std::atomic<uint32_t>& entry = entries_[place(header, probe)];
+      const uint32_t seen = entry.load(std::memory_order_relaxed);
       if (seen == kEmpty) return;
       if (seen != pack(header, slot)) continue;
       // Never back to empty: another probe may be on its way past this entry. It is taken again by the next
@@ -56,18 +56,23 @@ class TaskTable {
   }
 
  private:
-  // An entry is slot + 1 and a tag of the header, 32 bits each.
-  static constexpr uint64_t kEmpty = 0;
-  static constexpr uint64_t kDead = 1;
+  // An entry is slot + 1 and a tag of the header.
+  static constexpr uint32_t kTagBits = 9;
+  static constexpr uint32_t kTagMask = (1u << kTagBits) - 1;
+  static constexpr uint32_t kEmpty = 0;
+  static constexpr uint32_t kDead = 1;
   static constexpr uint32_t kEntries = 1u << 22;
   static constexpr uint32_t kMask = kEntries - 1;
+  static constexpr uint32_t kMaxSlots = (1u << (32 - kTagBits)) - 1;
+  static_assert(kMaxSlots > kEntries);
   static constexpr uint32_t kWindow = 32;
   static constexpr uint32_t kProbes = 8 * kWindow;
 
-  // malloc aligns to 16.
-  static uint32_t tag(uint64_t header) { return static_cast<uint32_t>(header >> 4); }
-  static uint64_t pack(uint64_t header, uint32_t slot) { return uint64_t{slot + 1} << 32 | tag(header); }
-  static uint32_t slot_of(uint64_t entry) { return static_cast<uint32_t>(entry >> 32) - 1; }
+  // malloc aligns to 16. These bits tell all neighbours apart that share a window.
+  static uint32_t tag(uint64_t header) { return static_cast<uint32_t>(header >> 4) & kTagMask; }
+  static uint32_t tag_of(uint32_t entry) { return entry & kTagMask; }
+  static uint32_t pack(uint64_t header, uint32_t slot) { return (slot + 1) << kTagBits | tag(header); }
+  static uint32_t slot_of(uint32_t entry) { return (entry >> kTagBits) - 1; }
 
   // The first window: one entry per 128 bytes of heap, so neighbours stay neighbours; the upper bits are
   // mixed in, because the arenas of malloc all begin at the same offset in their 64 MiB. Where smaller tasks
@@ -80,7 +85,7 @@ class TaskTable {
     return static_cast<uint32_t>(home + probe % kWindow) & kMask;
   }
 
-  std::atomic<uint64_t>* entries_ = nullptr;
+  std::atomic<uint32_t>* entries_ = nullptr;
 };
 
 }  // namespace asynctrace::agent

@@ -42,13 +42,14 @@ uint64_t next_task_id() {
   return std::atomic_ref<uint64_t>(g_segment.header().next_task_id).fetch_add(1, std::memory_order_relaxed);
 }
 
-void publish(uint32_t slot, uint64_t id, uint64_t state) {
+void publish(uint32_t slot, uint64_t id, uint64_t created, uint64_t state) {
   const TaskEntry& entry = g_entries[slot];
+  const uint64_t header = entry.header.load(std::memory_order_relaxed);
   segment::Task& task = task_record(slot);
   // Nobody may see a new field beside the old id; the other half is SegmentReader::task().
   std::atomic_thread_fence(std::memory_order_release);
-  task.address = entry.kind == TaskKind::kWaker ? entry.header & kDataMask : entry.header;
-  task.created = entry.created;
+  task.address = entry.kind == TaskKind::kWaker ? header & kDataMask : header;
+  task.created = created;
   task.busy = task.max_poll = 0;
   task.polls = entry.polls;
   task.wakes = task.last_tid = 0;
@@ -68,6 +69,14 @@ void raise(T& counter, T by) {
 
 }  // namespace
 
+namespace {
+
+bool is_at(uint32_t slot, uint64_t header) {
+  return g_entries[slot].header.load(std::memory_order_relaxed) == header;
+}
+
+}  // namespace
+
 bool start_tasks() {
   g_entries = reserve_array<TaskEntry>(g_segment.capacity(segment::kTasks));
   return g_entries != nullptr && g_pool.start(g_segment, segment::kTasks) && g_table.start();
@@ -81,7 +90,7 @@ segment::Task& task_record(uint32_t slot) {
 }
 
 uint32_t find_task(uint64_t header) {
-  return g_table.find(header, [&](uint32_t slot) { return g_entries[slot].header == header; });
+  return g_table.find(header, [&](uint32_t slot) { return is_at(slot, header); });
 }
 
 uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint16_t poller) {
@@ -92,9 +101,9 @@ uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint1
   }
   TaskEntry& entry = g_entries[slot];
   const uint64_t id = next_task_id();
-  entry.header = address;
-  entry.created = now();
-  entry.poll_ended = entry.created;
+  const uint64_t created = now();
+  entry.header.store(address, std::memory_order_relaxed);
+  entry.poll_ended = created;
   entry.polls = 0;
   entry.inexact_leaves = kNone;
   entry.poller = poller;
@@ -105,7 +114,7 @@ uint32_t add_task(const HookGuard& guard, TaskKind kind, uint64_t address, uint1
   entry.live_leaves.store(leaves, std::memory_order_release);
   entry.native = kNone;
   entry.id.store(id, std::memory_order_release);
-  publish(slot, id, pack(entry.created, TaskState::kNone));
+  publish(slot, id, created, pack(created, TaskState::kNone));
   if (is_found_by_address(kind) && !g_table.insert(address, slot)) {
     end_task(guard, slot, id);
     g_segment.count_loss(segment::kLostTasks);
@@ -118,7 +127,7 @@ void end_task(const HookGuard& guard, uint32_t slot, uint64_t id) {
   TaskEntry& entry = g_entries[slot];
   if (!entry.id.compare_exchange_strong(id, 0, std::memory_order_acq_rel)) return;
   std::atomic_ref<uint64_t>(task_record(slot).id).store(0, std::memory_order_release);
-  if (is_found_by_address(entry.kind)) g_table.erase(entry.header, slot);
+  if (is_found_by_address(entry.kind)) g_table.erase(entry.header.load(std::memory_order_relaxed), slot);
   end_inexact_leaves(guard, entry);
   if (entry.native != kNone) end_native_task(guard, entry.native);
   end_lost_leaf(guard, entry);
@@ -145,7 +154,7 @@ void end_unwatched_tasks(const HookGuard& guard) {
 }
 
 void mark_created(uint32_t slot) {
-  state_word(slot).store(pack(g_entries[slot].created, TaskState::kScheduled), std::memory_order_release);
+  state_word(slot).store(pack(task_record(slot).created, TaskState::kScheduled), std::memory_order_release);
 }
 
 void mark_waiting(uint32_t slot, uint64_t ticks) {
@@ -156,7 +165,7 @@ void mark_waiting(uint32_t slot, uint64_t ticks) {
 }
 
 void set_task_address(uint32_t slot, uint64_t address) {
-  g_entries[slot].header = address;
+  g_entries[slot].header.store(address, std::memory_order_relaxed);
   std::atomic_ref<uint64_t>(task_record(slot).address).store(address, std::memory_order_relaxed);
 }
 
@@ -221,7 +230,7 @@ bool join_waker_task(const HookGuard& guard, uint32_t slot, uint64_t key) {
     if (leaves == kEnding) return false;
   } while (!entry.live_leaves.compare_exchange_weak(leaves, leaves + 1, std::memory_order_acq_rel));
   // From here on the slot stays with its task, whichever that is.
-  if (entry.header == key) return true;
+  if (is_at(slot, key)) return true;
   leave_task(guard, slot, entry.id.load(std::memory_order_acquire));
   return false;
 }
@@ -273,7 +282,20 @@ void end_block_on_task(const HookGuard& guard) {
   context.block_on_task = kNone;
 }
 
-void republish_tasks() {
+namespace {
+
+// When it was made, or, where the parent has used the slot for another one since, when this process came to
+// know it.
+uint64_t created_of(const segment::Task& parents, uint64_t id) {
+  const uint64_t created =
+      std::atomic_ref(const_cast<uint64_t&>(parents.created)).load(std::memory_order_acquire);
+  const bool is_it = std::atomic_ref(const_cast<uint64_t&>(parents.id)).load(std::memory_order_acquire) == id;
+  return is_it ? created : now();
+}
+
+}  // namespace
+
+void republish_tasks(const segment::Task* parents) {
   const uint32_t used = g_segment.used(segment::kTasks);
   uint64_t last_id = 0;
   for (uint32_t slot = 0; slot < used; slot++) {
@@ -282,7 +304,7 @@ void republish_tasks() {
     if (id == 0) continue;
     if (id > last_id) last_id = id;
     // Polls on other threads ended with those threads; the forking thread's own are set by its frames.
-    publish(slot, id, pack(now(), TaskState::kWaiting));
+    publish(slot, id, created_of(parents[slot], id), pack(now(), TaskState::kWaiting));
   }
   g_segment.header().next_task_id = last_id + 1;
 }

@@ -10,11 +10,11 @@
 
 namespace asynctrace::agent {
 
-// The private half. `id` guards against a slot that was reused: 0 while free.
-struct alignas(64) TaskEntry {
+// The private half: what the program's behaviour may depend on, and what a forked child needs although its
+// parent goes on writing the other half. `id` guards against a slot that was reused: 0 while free.
+struct TaskEntry {
   std::atomic<uint64_t> id;
-  uint64_t header;
-  uint64_t created;
+  std::atomic<uint64_t> header;
   uint64_t poll_ended;  // the last one
   uint32_t polls;
   uint32_t inexact_leaves;  // chain of leaves without an exact end, by LeafEntry::next; kNone: none
@@ -25,6 +25,7 @@ struct alignas(64) TaskEntry {
   std::atomic<uint32_t> live_leaves;  // not kTask: those with an exact end; kEnding: a kWaker that ends
   uint32_t native;                    // its slot in kNativeTasks, kNone
 };
+static_assert(sizeof(TaskEntry) == 48);
 
 inline constexpr uint32_t kEnding = UINT32_MAX;
 
@@ -90,7 +91,7 @@ void leave_task(const HookGuard& guard, uint32_t slot, uint64_t id);
 // The context of a thread that is gone goes to another one: ends its pseudo task.
 void end_block_on_task(const HookGuard& guard);
 
-// Fills the segment of a forked child.
-void republish_tasks();
+// Fills the segment of a forked child. `parents`: the records of its parent, which still writes them.
+void republish_tasks(const segment::Task* parents);
 
 }  // namespace asynctrace::agent

@@ -321,6 +321,7 @@ class Builder {
     lost.foreign_leaves = reader_.counter(segment::kForeignLeaves);
     lost.names = reader_.counter(segment::kLostNames);
     lost.watchers = reader_.counter(segment::kLostWatchers);
+    lost.at_fork = reader_.counter(segment::kLostAtFork);
     if (header_.state == segment::AgentState::kOff)
       snapshot_.agent_off_reason = off_reason(header_.off_reason);
   }

@@ -227,7 +227,7 @@ struct Crash {
 struct Lost {
   uint64_t leaves = 0, tasks = 0, stacks = 0, threads = 0;
   uint64_t unwind_failed = 0, self_waking_stacks = 0, tables_off = 0, foreign_leaves = 0, names = 0;
-  uint64_t watchers = 0;
+  uint64_t watchers = 0, at_fork = 0;
 };
 
 // Who saw the tasks: the agent, or whoever looked through the process's memory.

@@ -93,6 +93,7 @@ enum Counter : uint32_t {
   kForeignLeaves,     // wakers of executors that are not known, left alone
   kLostNames,         // tasks of the native API whose name and origin found no room
   kLostWatchers,      // watchers of poll loops for which no record was left
+  kLostAtFork,        // leaves that the parent had changed before this forked process could copy them
   kCounterCount = 16,
 };
 
@@ -143,9 +144,8 @@ static_assert(sizeof(Crash) == 40 + 8 * kMaxCrashFrames);
 
 // `asynctrace dump --repoll`: runtimes of the native API poll their tasks, and what these polls meet becomes
 // leaves with kMet. A request is a number that the CLI writes, each one more than the last; with pwrite(2),
-// so that a runtime that watches the file (inotify) wakes up. `request` and `done` are the only words of the
-// file that the agent reads. It compares them and nothing else, so that the worst they can do is to make it
-// poll.
+// so that a runtime that watches the file (inotify) wakes up. The agent compares `request` and
+// `done` and nothing else, so that the worst they can do is to make it poll.
 struct RepollRuntime {
   uint32_t open;      // 1: a runtime that answers
   uint32_t seen;      // the last request that it has noticed

@@ -298,7 +298,7 @@ void note_dispatch(Frame& frame, const WatcherEntry& entry) {
   if (frame.callback == 0) frame.arming = kLoopArming;
   if (leaf == kNone) return;
   frame.arming = entry.arming.load(std::memory_order_relaxed) & ~1u;
-  frame.armed_at = leaf_entry(leaf).stack;
+  frame.armed_at = leaf_record(leaf).stack;
 }
 
 }  // namespace

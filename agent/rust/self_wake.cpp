@@ -30,19 +30,20 @@ void note_self_wake(const HookGuard& guard, const LeafEntry& entry) {
                             ? frame->task_id == entry.task_id
                             : entry.task_id == context.block_on_id || entry.task_id == context.waker_task_id;
   if (!own_poll) return;
-  StackEntry* stack = stack_entry(entry.stack);
+  const segment::Leaf leaf = leaf_record(leaf_number(entry));
+  StackEntry* stack = stack_entry(leaf.stack);
   if (stack == nullptr || stack->self_waking.load(std::memory_order_relaxed)) return;
   // Replaced a moment ago (want).
   const RecentLeaf& begun = context.begun;
-  if (begun.task_id == entry.task_id && begun.stack == entry.stack && begun.leaf != leaf_number(entry) &&
+  if (begun.task_id == entry.task_id && begun.stack == leaf.stack && begun.leaf != leaf_number(entry) &&
       (frame == nullptr || begun.poll == frame->poll))
     return mark(*stack);
   // About to be replaced (async-io)? The polls of a block_on, or of an executor
   // that is not known, have no visible bounds, and its own
   // driver wakes it on the same thread: there only a loop counts.
-  if (frame != nullptr && entry.poll != frame->poll) {
+  if (frame != nullptr && leaf.poll != frame->poll) {
     context.self_woken.task_id = entry.task_id;
-    context.self_woken.stack = entry.stack;
+    context.self_woken.stack = leaf.stack;
     context.self_woken.poll = frame->poll;
     return;
   }

@@ -56,7 +56,8 @@ Cloned understand(Words words, uint16_t expected) {
 }
 
 // Outside any poll that is seen: a thread that polls a future itself, or a task of some other executor.
-bool find_unseen_owner(const HookGuard& guard, const Cloned& cloned, LeafOwner& owner) {
+__attribute__((noinline)) bool find_unseen_owner(const HookGuard& guard, const Cloned& cloned,
+                                                 LeafOwner& owner) {
   ThreadContext& context = guard.context();
   const uint64_t ticks = now();
   const bool of_block_on = g_tables.wakers[cloned.table].kind == WakerKind::kBlockOn;
@@ -184,6 +185,14 @@ void wrapped_wake_by_ref(const void* data) {
   forget_waking();
 }
 
+// Nothing is left that could wake the task: remembers where its last waker was cloned.
+__attribute__((noinline)) void release_lost(const HookGuard& guard, LeafEntry& entry) {
+  const segment::Leaf leaf = leaf_record(leaf_number(entry));
+  const LeafOwner owner{entry.task, entry.task_id, leaf.poll, true, leaf.registered, leaf.since};
+  release(guard, true, entry, true);
+  keep_lost_leaf(guard, owner, leaf.stack);
+}
+
 void wrapped_drop(const void* data) {
   LeafEntry& entry = leaf_of(data);
   if (!is_last(entry) && entry.wakers.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
@@ -191,12 +200,8 @@ void wrapped_drop(const void* data) {
   ThreadContext* context = current_thread();
   const bool is_lost =
       context != nullptr && (entry.flags & segment::kOwnWaker) != 0 && note_dropped_reference(entry);
-  const LeafOwner owner{entry.task, entry.task_id, entry.poll, true, entry.registered, entry.since};
-  const uint32_t stack = entry.stack;
-  if (const HookGuard guard(context); true) {
-    release(guard, context != nullptr, entry, true);
-    if (is_lost && guard) keep_lost_leaf(guard, owner, stack);
-  }
+  if (const HookGuard guard(context); is_lost && guard) release_lost(guard, entry);
+  else release(guard, context != nullptr, entry, true);
   waker.vtable->drop(waker.data);
 }
 

@@ -48,6 +48,8 @@ constexpr LostRow kLost[] = {
     {&Lost::stacks, "lost_stacks", "stacks not recorded, for lack of room", kMoreRoom},
     {&Lost::names, "lost_names", "names and origins of tasks not recorded, for lack of room", kMoreRoom},
     {&Lost::watchers, "lost_watchers", "watchers of poll loops not recorded (at most 65,536 are)", kMoreRoom},
+    {&Lost::at_fork, "lost_at_fork",
+     "leaves not recorded, for the parent had changed them before this forked process could copy them", ""},
     {&Lost::threads, "lost_threads", "threads not recorded, for lack of room", kMoreRoom},
     {&Lost::unwind_failed, "unwind_failed", "stacks not walked to their root",
      "build with -C force-unwind-tables=yes"},

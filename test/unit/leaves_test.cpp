@@ -1,6 +1,7 @@
 // Leaf and task records as hooks make them, seen by the reader.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <set>
 #include <thread>
@@ -288,6 +289,54 @@ TEST_F(LeavesTest, AnAddressThatComesBackIsANewTask) {
   }
   EXPECT_EQ(find_task(0x1000), task_);
   EXPECT_EQ(reader().task(task_)->id, id_);
+}
+
+// Leaves the section as a forked child finds its new segment; returns what stood there, its parent's records.
+template <typename T>
+std::vector<T> take_all(segment::SectionId id) {
+  T* items = g_segment.items<T>(id);
+  std::vector<T> taken(items, items + g_segment.used(id));
+  std::fill_n(items, taken.size(), T{});
+  return taken;
+}
+
+TEST_F(LeavesTest, AfterAForkLeavesAreCopiedUnlessTheParentHasChangedThem) {
+  const uint64_t lost_before = lost(segment::kLostAtFork);
+  const uint32_t kept = begin(3, 100, 9);
+  const uint32_t changed = begin(3, 101, 10);
+  auto parents = take_all<segment::Leaf>(segment::kLeaves);
+  parents[changed].seq += 4;
+  republish_leaves(parents.data());
+  const auto leaf = reader().leaf(kept);
+  ASSERT_TRUE(leaf);
+  EXPECT_EQ(leaf->task, id_);
+  EXPECT_EQ(leaf->stack, 9u);
+  EXPECT_EQ(leaf->since, 100u);
+  EXPECT_FALSE(reader().leaf(changed));
+  EXPECT_EQ(lost(segment::kLostAtFork), lost_before + 1);
+  // Its own child copies from what it has written itself.
+  const auto again = take_all<segment::Leaf>(segment::kLeaves);
+  republish_leaves(again.data());
+  EXPECT_TRUE(reader().leaf(kept));
+  end(kept);
+  end(changed);
+  EXPECT_FALSE(reader().leaf(kept));
+}
+
+TEST_F(LeavesTest, AfterAForkATaskWhoseRecordTheParentHasReusedIsKnownSinceTheFork) {
+  const uint64_t created = reader().task(task_)->created;
+  const auto parents = take_all<segment::Task>(segment::kTasks);
+  republish_tasks(parents.data());
+  ASSERT_TRUE(reader().task(task_));
+  EXPECT_EQ(reader().task(task_)->id, id_);
+  EXPECT_EQ(reader().task(task_)->address, 0x1000u);
+  EXPECT_EQ(reader().task(task_)->created, created);
+  auto reused = take_all<segment::Task>(segment::kTasks);
+  reused[task_].id += 1;
+  republish_tasks(reused.data());
+  EXPECT_EQ(reader().task(task_)->id, id_);
+  EXPECT_EQ(reader().task(task_)->address, 0x1000u);
+  EXPECT_GT(reader().task(task_)->created, created);
 }
 
 }  // namespace
