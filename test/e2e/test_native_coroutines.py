@@ -42,7 +42,7 @@ def test_every_task_shows_who_awaits_whom(tmp_path, build):
     assert found == expected, "the tasks that have ended are gone, the others stand where they await"
     assert tasks["clerk"]["woken_by"] is None or tasks["clerk"]["polls"] > 1
     assert "╼ shop::report() at " in text and "\n  └╼ shop::query(int) at " in text
-    assert dump["lost"] == {"leaves": 0, "tasks": 0, "stacks": 0}
+    assert dump["lost"] == {"leaves": 0, "tasks": 0, "stacks": 0, "watchers": 0}
 
 
 def indented(text):
