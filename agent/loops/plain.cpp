@@ -19,9 +19,7 @@ namespace {
 
 constexpr uint8_t kEpollSlot = 0xfe;
 constexpr uint8_t kPollSlot = 0xfd;
-constexpr uint32_t kFdBits = 24;
-constexpr uint32_t kOwnerBits = 19;  // with 4 bits below: the 47 bits of a key
-constexpr int kMaxFds = 1 << 20;     // more are not to be had by default (fs.nr_open)
+constexpr int kMaxFds = 1 << 20;  // more are not to be had by default (fs.nr_open)
 constexpr uint64_t kMaxPolled = 256;
 
 // What may be watched: by one descriptor of epoll, or by several. Bounds what close() looks for.
@@ -32,15 +30,14 @@ std::atomic<uint32_t> g_watched{0};
 TaskTable g_by_data;  // what the program wants to be told of an event, to the watcher
 
 WatcherKey key_of(uint8_t slot, uint32_t owner, int fd) {
-  const uint64_t number = uint64_t{owner & ((1u << kOwnerBits) - 1)} << kFdBits | static_cast<uint32_t>(fd);
-  return {(number + 1) << 4, slot};
+  return {own_watch(owner, fd), slot};
 }
 
 uint64_t data_of(const WatcherEntry& entry) {
   return reinterpret_cast<uint64_t>(entry.callback.load(std::memory_order_acquire));
 }
 uint32_t epoll_of(const WatcherEntry& entry) {
-  return static_cast<uint32_t>(((entry.address >> 4) - 1) >> kFdBits);
+  return watching(entry.address);
 }
 uint64_t data_key(uint32_t epoll, uint64_t data) {
   constexpr uint64_t kMixer = 0x9e3779b97f4a7c15ull;

@@ -1,6 +1,4 @@
 // sd-event: systemd/sd-event.h. Systemd's own programs have it in a library of theirs.
-#include <poll.h>
-
 #include "agent/loops/libraries.hpp"
 #include "common/include/asynctrace/abi.h"
 
@@ -8,10 +6,6 @@ namespace asynctrace::agent {
 namespace {
 
 constexpr const char* kNames[] = {"libsystemd.so.0", "libsystemd-shared-"};
-constexpr EventWord kEvents[] = {{0x0001, "read", ASYNCTRACE_IO, POLLIN},
-                                 {0x0002, "urgent data", ASYNCTRACE_IO, POLLPRI},
-                                 {0x0004, "write", ASYNCTRACE_IO, POLLOUT},
-                                 {0x2000, "close", ASYNCTRACE_IO, POLLRDHUP}};
 
 constexpr Row add(const char* function, Place callback, Place repeats, const char* kind, uint8_t leaf_class,
                   Place descriptor = kAbsent, Place events = kAbsent) {
@@ -73,6 +67,7 @@ constexpr Row kRows[] = {
 
 }  // namespace
 
-constinit const Library kSdEvent = {.name = "sd-event", .sonames = kNames, .events = kEvents, .rows = kRows};
+constinit const Library kSdEvent = {
+    .name = "sd-event", .sonames = kNames, .events = kEpollEvents, .rows = kRows};
 
 }  // namespace asynctrace::agent

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "common/loop_hooks.hpp"
+#include "common/own_loops.hpp"
 
 namespace asynctrace::agent {
 
@@ -49,13 +50,6 @@ struct Row {
   bool also_disarms = false;     // kFree: even where it has been held
   bool only_sources = false;     // kFree: of the others the library notifies
   bool returns_nothing = false;  // the callback; `instead` asks it whether to go on: 0, no
-};
-
-struct EventWord {
-  uint32_t bit;
-  const char* word;
-  uint8_t leaf_class;        // asynctrace_leaf_class
-  uint16_t poll_events = 0;  // of poll(2) that make it happen; 0: not known
 };
 
 // What a watcher waits for, by the address of a variable that the library exports.

@@ -7,6 +7,7 @@
 #include "cli/commands/blocked_stacks.hpp"
 #include "cli/commands/census_report.hpp"
 #include "cli/commands/descriptor_facts.hpp"
+#include "cli/commands/own_epolls.hpp"
 #include "cli/commands/watcher_memory.hpp"
 #include "cli/coroutines/asio_tracked.hpp"
 #include "cli/process/repoll.hpp"
@@ -68,9 +69,10 @@ Result<OwnedReport> read_report(const TracedProcess& process, const ReadingOptio
   const ProcessMemory memory(process.pid);
   const bool lives = process.life == Life::kRunning;
   if (lives) look_at_watchers(memory, *snapshot);
-  const auto descriptors = add_descriptors(process, *snapshot);
   auto symbols = Symbolizer::open(*snapshot, options.symbols);
   if (!symbols) return tl::unexpected(symbols.error());
+  compare_with_epolls(process, *snapshot, **symbols);
+  const auto descriptors = add_descriptors(process, *snapshot);
   if (process.life != Life::kRunning && reason == "request") reason = "post-mortem";
   auto result = std::make_unique<ProcessReport>(std::move(*snapshot), std::move(*symbols), std::move(reason));
   const uint64_t read = clock_ns(CLOCK_MONOTONIC);

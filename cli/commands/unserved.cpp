@@ -1,4 +1,5 @@
 #include <poll.h>
+#include <sys/epoll.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,7 +12,7 @@
 #include "cli/commands/blocked_stacks.hpp"
 #include "cli/commands/descriptor_facts.hpp"
 #include "cli/descriptors/descriptors.hpp"
-#include "cli/descriptors/edge_triggered.hpp"
+#include "cli/descriptors/epoll_lists.hpp"
 #include "cli/descriptors/outside_poll.hpp"
 #include "cli/process/file_descriptor.hpp"
 #include "cli/process/proc.hpp"
@@ -187,16 +188,30 @@ class Watch {
     }
   }
 
-  // What is watched edge-triggered may well be writable, and stay so: it was told once. What can be read is
-  // to be read until there is no more, but for a counter, which may serve as a bell.
+  // What is watched edge-triggered may well be writable, and stay so: it was told once. Nor must whoever was
+  // told read to the end: it may let the sender wait. A counter may serve as a bell.
   void leave_out_told_ones() {
     if (waiting_.empty()) return;
     Look look(process_, poll_, descriptors_);
-    const auto told_once = edge_triggered_descriptors(fmt::format("/proc/{}", process_.pid));
+    const std::unordered_set<int> edges = edge_triggered();
     std::erase_if(waiting_, [&](Waiting& one) {
-      if (told_once.contains(one.descriptor)) one.wanted &= is_counter(one.descriptor) ? 0 : POLLIN;
-      return look.ready(one.descriptor, one.wanted).empty();
+      const bool is_edge = edges.contains(one.descriptor);
+      if (is_edge) one.wanted &= is_counter(one.descriptor) ? 0 : POLLIN;
+      const bool is_ready = !look.ready(one.descriptor, one.wanted).empty();
+      const bool is_told = is_edge && one.task->polls > 0;
+      if (is_ready && is_told) snapshot_.descriptors[one.descriptor] += ", ready (edge-triggered: told once)";
+      return !is_ready || is_told;
     });
+  }
+
+  std::unordered_set<int> edge_triggered() const {
+    std::unordered_set<int> descriptors;
+    const auto lists = epoll_lists(fmt::format("/proc/{}", process_.pid));
+    if (!lists) return descriptors;
+    for (const auto& [epoll, entries] : *lists)
+      for (const EpollEntry& entry : entries)
+        if ((entry.events & static_cast<uint32_t>(EPOLLET)) != 0) descriptors.insert(entry.descriptor);
+    return descriptors;
   }
 
   bool is_counter(int descriptor) const {

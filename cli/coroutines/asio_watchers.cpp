@@ -5,6 +5,7 @@
 
 #include "cli/census/memory_scan.hpp"
 #include "cli/coroutines/asio_operations.hpp"
+#include "common/own_loops.hpp"
 
 namespace asynctrace {
 namespace {
@@ -47,13 +48,21 @@ void drop_watchers_of_asio(const ProcessImage& image, Snapshot& snapshot, Symbol
     return kNowhere;
   };
   std::optional<std::set<int>> descriptors;
+  std::set<uint32_t> epolls;
   std::erase_if(snapshot.tasks, [&](const Task& task) {
     if (!task.watcher || task.watcher->is_loop || task.watcher->callback || task.leaves.empty()) return false;
     const std::string& function = armed_in(task);
-    if (!function.empty()) return is_asio(function);
     // A stripped library may have no name for it.
-    if (!descriptors) descriptors = registered_descriptors(image, snapshot, symbols);
-    return descriptors->contains(task.watcher->descriptor);
+    if (function.empty() && !descriptors) descriptors = registered_descriptors(image, snapshot, symbols);
+    const bool is_its =
+        function.empty() ? descriptors->contains(task.watcher->descriptor) : is_asio(function);
+    if (is_its) epolls.insert(watching(task.address));
+    return is_its;
+  });
+  // Its bell and its timer are no descriptors of an operation's.
+  std::erase_if(snapshot.tasks, [&](const Task& task) {
+    return task.watcher && task.watcher->doubt == WatcherDoubt::kArmingUnseen &&
+           epolls.contains(watching(task.address));
   });
 }
 

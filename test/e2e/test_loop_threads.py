@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import time
 from collections import Counter
 
 import pytest
 from attaching import running
-from conftest import PATIENCE, asynctrace, traced
+from conftest import PATIENCE, asynctrace, program, traced
 from processes import compile_c
 
 HEAD = """
@@ -243,10 +244,18 @@ def kinds(dump):
     return Counter(leaf["kind"] for task in dump["tasks"] for leaf in task["leaves"])
 
 
-@pytest.mark.parametrize("name, source, watchers", [
-    ("late", LATE, lambda dump: calls(dump)["on_timer"]), ("own", OWN_LOOP, lambda dump: kinds(dump)["read"])])
-def test_a_loop_that_is_attached_to(tmp_path, name, source, watchers):
-    """What is armed while the agent is there; after detach the program goes on."""
+def unseen(dump):
+    leaves = [leaf for task in dump["tasks"] if not task["observed"] for leaf in task["leaves"]]
+    assert {leaf["reason"] for leaf in leaves} <= {"the agent did not see it armed"}
+    return len(leaves)
+
+
+@pytest.mark.parametrize("name, source, watchers, before", [
+    ("late", LATE, lambda dump: calls(dump)["on_timer"], (0, 0)),
+    ("own", OWN_LOOP, lambda dump: kinds(dump)["read"] - unseen(dump), (2, 3))])
+def test_a_loop_that_is_attached_to(tmp_path, name, source, watchers, before):
+    """What is armed while the agent is there; of a program's own loops what was armed before, too. After detach the
+    program goes on."""
     program = compile_c(tmp_path, name, source, "-g", "-levent")
     segments = tmp_path / "segments"
     segments.mkdir()
@@ -260,11 +269,54 @@ def test_a_loop_that_is_attached_to(tmp_path, name, source, watchers):
         target.attach()
         arm()
         arm()
-        assert watchers(target.dump()) == 2
+        first = target.dump()
+        assert watchers(first) == 2 and unseen(first) == before[0]
         target.detach()
         arm()
         target.attach()
         arm()
-        assert watchers(target.dump()) == 3
+        again = target.dump()
+        assert watchers(again) == 3 and unseen(again) == before[1]
+        assert {runtime["name"] for runtime in again["runtimes"]} == {"epoll" if before[0] else "libevent"}
+        target.process.stdin.close()
+        assert target.process.wait(PATIENCE) == 0
+
+
+def test_what_was_armed_before_attach_where_nothing_is_since(tmp_path):
+    """Its thread sleeps in the program's own epoll."""
+    program = compile_c(tmp_path, "own", OWN_LOOP, "-g")
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with running([program], segments) as target:
+        target.until("READY")
+        target.tell("once")
+        target.until("ARMED")
+        target.attach()
+        dump = parked_in_epoll(target)
+        text = asynctrace("dump", target.pid, env=target.env).stdout
+        assert kinds(dump) == Counter(read=2) and unseen(dump) == 2
+        assert Counter(leaf["resource"] for task in dump["tasks"] for leaf in task["leaves"]) == Counter(
+            ["pipe, read end"] * 2)
+        assert "read (armed unseen)  fd 0: pipe, read end" in text
+        target.process.stdin.close()
+        assert target.process.wait(PATIENCE) == 0
+
+
+def parked_in_epoll(target):
+    """Until its thread sleeps there again: attach has woken it."""
+    deadline = time.monotonic() + PATIENCE
+    while not (dump := target.dump())["tasks"]:
+        assert time.monotonic() < deadline
+    return dump
+
+
+def test_an_epoll_of_a_runtime_is_none_of_the_program_s(tmp_path):
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    with running([program("waiters"), "10"], segments) as target:
+        target.until("READY")
+        target.attach()
+        dump = target.dump()
+        assert "epoll" not in {runtime["name"] for runtime in dump["runtimes"]}
         target.process.stdin.close()
         assert target.process.wait(PATIENCE) == 0

@@ -82,11 +82,16 @@ def test_what_a_program_s_own_loops_watch(tmp_path, by):
     with traced(target_of("plain"), segment_dir=tmp_path, by=by) as target:
         dump = parked(target)
     assert {rest.rsplit(" ", 1)[1] for rest in target.words("CHECK")} == {"yes"}, target.lines
-    found = Counter(watcher(dump, task) for task in dump["tasks"])
+    found = Counter(watcher(dump, task) for task in dump["tasks"] if task["observed"])
     assert differences(Counter(target.words("LEAF")), found) == []
+    unseen = [leaf for task in dump["tasks"] if not task["observed"] for leaf in task["leaves"]]
+    assert [f"{leaf['kind']}, fd {leaf['descriptor']}" for leaf in unseen] == target.words("UNSEEN")
+    assert [(leaf["reason"], leaf["waiting_ns"], leaf["resource"]) for leaf in unseen] == [
+        ("the agent did not see it armed", None, "eventfd, count 0")]
     assert Counter((runtime["name"], runtime["tasks"]) for runtime in dump["runtimes"]) == Counter(
-        [("epoll", 6), ("poll", 2), ("select", 1)])
-    assert sorted(task["polls"] for task in dump["tasks"] if task["runtime"] == "epoll") == [0, 0, 0, 0, 1, 2]
+        [("epoll", 7), ("poll", 2), ("select", 1)])
+    assert sorted(task["polls"] for task in dump["tasks"] if task["runtime"] == "epoll" and task["observed"]) == [
+        0, 0, 0, 0, 1, 2]
     assert len(dump["threads"]) == 3
     assert all(count == 0 for count in dump["lost"].values()) and dump["diagnostics"] == []
 

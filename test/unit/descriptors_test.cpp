@@ -10,7 +10,7 @@
 #include <random>
 
 #include "cli/descriptors/descriptors.hpp"
-#include "cli/descriptors/edge_triggered.hpp"
+#include "cli/descriptors/epoll_lists.hpp"
 
 namespace asynctrace {
 namespace {
@@ -160,16 +160,14 @@ TEST(Describe, FactsThatAreNotUnderstoodAreUnknown) {
   EXPECT_EQ(describe_descriptor("anon_inode:[", "").text, "[");
 }
 
-TEST(EdgeTriggered, DescriptorsOfAnEpoll) {
-  std::unordered_set<int> found;
-  add_edge_triggered(
+TEST(EpollLists, DescriptorsOfAnEpoll) {
+  const auto found = parse_epoll_list(
       "pos:\t0\nflags:\t02\n"
-      "tfd:        7 events: 8000001d data:                7  pos:0 ino:61af sdev:7\n"
-      "tfd:        8 events:       1d data:                8  pos:0 ino:61af sdev:7\n"
+      "tfd:        7 events: 8000001d data:               1f  pos:0 ino:61af sdev:7\n"
+      "tfd:        8 events:       1d data: ffffffffffffffff  pos:0 ino:61b0 sdev:7\n"
       "tfd:        9 events: 80000001\ntfd: x events: 80000001\ntfd: 10 80000001\ntfd: 11 events: 180000001\n"
-      "tfd: 12 events:",
-      found);
-  EXPECT_EQ(found, (std::unordered_set<int>{7, 9}));
+      "tfd: 12 events: 1 data: 1 pos:0\ntfd: 12 events: 1 data: 1 pos:0 ino:x\ntfd: 12 events:");
+  EXPECT_EQ(found, (std::vector<EpollEntry>{{7, 0x8000001d, 0x1f, 0x61af}, {8, 0x1d, UINT64_MAX, 0x61b0}}));
 }
 
 // A directory that looks like one of /proc.
@@ -211,6 +209,15 @@ TEST(Descriptors, OfAProcess) {
   EXPECT_EQ(descriptors.describe(6)->text, "socket, not listed in /proc/net");
   EXPECT_EQ(descriptors.describe(7)->text, "pipe, read end");
   EXPECT_EQ(descriptors.describe(8)->text, "not open");
+}
+
+TEST(EpollLists, OfAProcess) {
+  MadeUpProcess process;
+  process.add(3, "anon_inode:[eventpoll]", "tfd: 7 events: 1 data: 7 pos:0 ino:1 sdev:7\n");
+  process.add(4, "anon_inode:[eventfd]", "tfd: 8 events: 1 data: 8 pos:0 ino:1 sdev:7\n");
+  process.add(5, "anon_inode:[eventpoll]", "");
+  EXPECT_EQ(epoll_lists(process.path()), (EpollLists{{3, {{7, 1, 7, 1}}}, {5, {}}}));
+  EXPECT_FALSE(epoll_lists("/proc/0"));
 }
 
 TEST(Descriptors, OfAProcessThatIsGone) {

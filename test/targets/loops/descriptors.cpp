@@ -23,6 +23,7 @@
 
 namespace {
 
+constexpr timeval kAtOnce = {0, 0};
 constexpr timeval kSoon = {0, 1000};
 constexpr timeval kHour = {3600, 0};
 event_base* g_base;
@@ -147,6 +148,15 @@ FUNCTION on_block(evutil_socket_t, short, void*) {
   event_base_loopbreak(g_base);
 }
 
+// Another file takes its number, which nobody watches.
+FUNCTION on_swapped(evutil_socket_t, short, void*) {}
+FUNCTION on_swap(evutil_socket_t, short, void* watched) {
+  int ends[2];
+  check("swapped",
+        pipe(ends) == 0 && write(ends[1], "a", 1) == 1 && dup2(ends[0], *static_cast<int*>(watched)) > 0);
+  ready();
+}
+
 // Called once, it reads less than there is, and is never called again.
 FUNCTION on_edge(evutil_socket_t fd, short, void*) {
   char byte;
@@ -154,6 +164,11 @@ FUNCTION on_edge(evutil_socket_t fd, short, void*) {
   event_base_once(g_base, -1, EV_TIMEOUT, on_ready, nullptr, &kSoon);
 }
 
+FUNCTION on_turn(evutil_socket_t, short, void* self) {
+  static int turns = 0;
+  event_add(*static_cast<event**>(self), &kAtOnce);
+  if (++turns == 100) ready();
+}
 FUNCTION on_tick(evutil_socket_t, short, void*) {
   event_base_once(g_base, -1, EV_TIMEOUT, on_ready, nullptr, &kSoon);
 }
@@ -224,6 +239,12 @@ int main(int argc, char** argv) {
     watch_kinds();
   } else if (what == "blocked") {
     now = evtimer_new(g_base, on_block, nullptr);
+  } else if (what == "swapped") {
+    static int ends[2];
+    check("pipe", pipe(ends) == 0);
+    event_add(event_new(g_base, ends[0], EV_READ | EV_PERSIST, on_swapped, nullptr), nullptr);
+    printf("UNSERVED %d pipe, read end\n", ends[0]);
+    now = evtimer_new(g_base, on_swap, ends);
   } else if (what == "edge") {
     event_add(event_new(g_base, written_pipe(), EV_READ | EV_ET | EV_PERSIST, on_edge, nullptr), nullptr);
   } else if (what == "writable") {
@@ -237,9 +258,15 @@ int main(int argc, char** argv) {
     const itimerspec once = {{0, 0}, {0, 1'000'000}};
     timerfd_settime(timer, 0, &once, nullptr);
     printf("UNSERVED %d timer, expired and not read\n", timer);
-    event_add(event_new(g_base, timer, EV_READ | EV_ET | EV_PERSIST, on_tick, nullptr), nullptr);
-    event* turn = event_new(g_base, -1, EV_PERSIST, on_any, nullptr);
-    event_add(turn, &kSoon);
+    // What always goes first leaves it no turn.
+    event_base_priority_init(g_base, 2);
+    event* late = event_new(g_base, timer, EV_READ | EV_PERSIST, on_late, nullptr);
+    event_priority_set(late, 1);
+    event_add(late, nullptr);
+    static event* first;
+    first = evtimer_new(g_base, on_turn, &first);
+    event_priority_set(first, 0);
+    event_add(first, &kAtOnce);
   } else if (what == "chain") {
     watch_chain();
   } else if (what == "gone") {
@@ -249,7 +276,9 @@ int main(int argc, char** argv) {
   }
   if (now != nullptr) event_add(now, &kSoon);
   const bool has_end = what != "blocked";
-  if (has_end) event_add(event_new(g_base, STDIN_FILENO, EV_READ, on_end, nullptr), nullptr);
+  event* end = event_new(g_base, STDIN_FILENO, EV_READ, on_end, nullptr);
+  event_priority_set(end, 0);
+  if (has_end) event_add(end, nullptr);
   if (what == "kinds") ready();
   event_base_dispatch(g_base);
   return 0;
