@@ -53,6 +53,7 @@ struct Listed {
   int epoll;
   EpollEntry entry;
   uint32_t nth;
+  bool is_only;
   bool operator==(const Listed&) const = default;
 };
 
@@ -61,8 +62,10 @@ std::vector<Listed> entries_of(const EpollLists& lists, const std::set<int>& epo
   for (const int epoll : epolls) {
     const auto list = lists.find(epoll);
     if (list == lists.end()) continue;
-    std::map<int, uint32_t> count;
-    for (const EpollEntry& entry : list->second) found.push_back({epoll, entry, count[entry.descriptor]++});
+    std::map<int, uint32_t> count, nth;
+    for (const EpollEntry& entry : list->second) count[entry.descriptor]++;
+    for (const EpollEntry& entry : list->second)
+      found.push_back({epoll, entry, nth[entry.descriptor]++, count[entry.descriptor] == 1});
   }
   return found;
 }
@@ -143,7 +146,8 @@ class OwnEpolls {
     std::erase_if(entries, [&](const Listed& one) {
       const bool is_known =
           known_.contains(own_watch(static_cast<uint32_t>(one.epoll), one.entry.descriptor));
-      return !asks_for_events(one.entry) || (is_known && is_open_as(one, one.entry.descriptor));
+      const auto is_it = [&] { return one.is_only || is_open_as(one, one.entry.descriptor).value_or(true); };
+      return !asks_for_events(one.entry) || (is_known && is_it());
     });
     return entries;
   }
@@ -166,25 +170,25 @@ class OwnEpolls {
     return addresses;
   }
 
-  // Whether this descriptor is the file that is watched; where the kernel may not be asked, whether it may
-  // be.
-  bool is_open_as(const Listed& one, int descriptor) const {
+  // Whether this descriptor is the file that is watched. Nothing: it may be, but the kernel may not be asked.
+  std::optional<bool> is_open_as(const Listed& one, int descriptor) const {
     struct stat file;
     if (::stat(fmt::format("{}/fd/{}", directory_, descriptor).c_str(), &file) != 0 ||
         file.st_ino != one.entry.inode)
       return false;
     kcmp_epoll_slot slot = {static_cast<uint32_t>(one.epoll), static_cast<uint32_t>(one.entry.descriptor),
                             one.nth};
-    return ::syscall(SYS_kcmp, process_.pid, process_.pid, KCMP_EPOLL_TFD, descriptor, &slot) <= 0;
+    const long order = ::syscall(SYS_kcmp, process_.pid, process_.pid, KCMP_EPOLL_TFD, descriptor, &slot);
+    return order >= 0 ? std::optional(order == 0) : std::nullopt;
   }
 
   // A closed one goes on by a duplicate, which may be another process's: -1.
   int descriptor_of(const Listed& one) const {
-    if (is_open_as(one, one.entry.descriptor)) return one.entry.descriptor;
+    if (is_open_as(one, one.entry.descriptor).value_or(true)) return one.entry.descriptor;
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(directory_ + "/fd", error)) {
       const auto descriptor = whole_number<int>(entry.path().filename().string());
-      if (descriptor && is_open_as(one, *descriptor)) return *descriptor;
+      if (descriptor && is_open_as(one, *descriptor).value_or(false)) return *descriptor;
     }
     return -1;
   }
