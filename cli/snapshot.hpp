@@ -154,6 +154,7 @@ enum class CoroutineState : uint8_t {
 enum class CoroutineLink : uint8_t {
   kNone,         // nobody that was found
   kAsio,         // the layout of the promises of Asio and Boost.Asio
+  kFolly,        // the async stack frames in folly's promises
   kPromiseType,  // debug info: a member of its promise refers to the awaiting one
   kCallGraph,    // its promise refers to one whose code calls it, or whose frame holds its own
 };

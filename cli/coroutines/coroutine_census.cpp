@@ -258,7 +258,9 @@ class CoroutineCensus {
 
   // The coroutines in which Asio carries out an operation say what it is.
   Label leaf_label(const std::vector<uint32_t>& way) {
-    const PlacedFrame& innermost = frames_[way.back()];
+    const bool is_wrapper = links_[way.back()].kind == CoroutineLink::kFolly &&
+                            frames_[way.back()].state == CoroutineState::kNotStarted;
+    const PlacedFrame& innermost = frames_[is_wrapper ? way[way.size() - 2] : way.back()];
     if (innermost.state == CoroutineState::kSuspended) {
       for (auto frame = way.rbegin(); frame != way.rend(); ++frame) {
         const std::string& name =

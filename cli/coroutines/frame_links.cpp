@@ -1,6 +1,7 @@
 #include "cli/coroutines/frame_links.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <unordered_map>
 
@@ -21,6 +22,8 @@ class Linker {
       by_address_.emplace(frames[i].frame.address, i);
       by_promise_.emplace(frames[i].frame.address + facts.promise_offset(frames[i].frame.function), i);
     }
+    if (const auto cookie = frames.empty() ? std::nullopt : facts.folly_cookie())
+      cookie_ = memory.number(*cookie);
   }
 
   std::vector<FrameLink> link() {
@@ -57,6 +60,7 @@ class Linker {
   }
 
   FrameLink find(uint32_t frame) {
+    if (const auto caller = folly_caller(frame)) return {CoroutineLink::kFolly, true, *caller};
     if (!can_be_awaited(frame)) return {};
     const CoroutineFrame& own = frames_[frame].frame;
     if (const auto caller = asio_caller(frame)) return {CoroutineLink::kAsio, true, *caller};
@@ -89,6 +93,35 @@ class Linker {
     if (!found || !can_await(*found, frame) || !refers_to_itself(frames_[*found].frame.address))
       return std::nullopt;
     return found;
+  }
+
+  // In the promises of folly's coroutines lie the awaiting one's handle, in some with one more word, and
+  // behind it an async stack frame, {parent, return address, root}, whose parent is that of the awaiting one.
+  // Wrappers around what is no coroutine are never started before it is done; the root of theirs says that
+  // they wait.
+  std::optional<uint32_t> folly_caller(uint32_t frame) {
+    if (!cookie_ || frames_[frame].state == CoroutineState::kEnded) return std::nullopt;
+    std::array<uint64_t, kPromiseArea / kWord> words;
+    const uint64_t own = frames_[frame].frame.address;
+    if (!memory_.read(own, std::as_writable_bytes(std::span(words)))) return std::nullopt;
+    for (size_t i = 3; i + 2 < words.size(); ++i) {
+      const auto target = promise_around(words[i]);
+      if (!target || *target == frame || !can_await(*target, frame)) continue;
+      const uint64_t handle = frames_[*target].frame.address;
+      const bool has_handle = words[i - 1] == handle || words[i - 2] == handle;
+      const bool is_leaf = *cookie_ != 0 && words[i + 2] == *cookie_;
+      if (has_handle && (can_be_awaited(frame) || is_leaf)) return target;
+    }
+    return std::nullopt;
+  }
+
+  std::optional<uint32_t> promise_around(uint64_t address) const {
+    auto next = std::ranges::upper_bound(frames_, address, {},
+                                         [](const PlacedFrame& placed) { return placed.frame.address; });
+    if (next == frames_.begin() || address % kWord != 0) return std::nullopt;
+    const uint64_t offset = address - (--next)->frame.address;
+    if (offset < 2 * kWord || offset >= kPromiseArea) return std::nullopt;
+    return static_cast<uint32_t>(next - frames_.begin());
   }
 
   std::vector<Candidate> by_type(uint32_t frame, const FrameType& type) {
@@ -190,6 +223,7 @@ class Linker {
   const Memory& memory_;
   std::span<const PlacedFrame> frames_;
   FunctionFacts& facts_;
+  std::optional<uint64_t> cookie_;  // of folly
   std::unordered_map<uint64_t, uint32_t> by_address_, by_promise_;
   std::vector<FrameLink> links_;
   std::unordered_map<uint32_t, std::map<uint64_t, size_t>> learned_;  // by function: offsets, how often

@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kPromiseOffset = 16;
 constexpr size_t kShownNames = 3;
+constexpr std::string_view kFollyCookie = "__folly_suspended_frame_cookie";
 // The outermost coroutine of whatever was spawned; with boost:: before it or not.
 constexpr std::string_view kAsioEntry = "4asio6detail20co_spawn_entry_point";
 
@@ -94,6 +95,17 @@ bool FunctionFacts::calls(uint32_t caller, uint32_t callee) {
 std::vector<uint64_t> FunctionFacts::callees_of(uint64_t address, uint32_t function) const {
   const uint32_t module = functions_[function].module;
   return direct_callees(address, *files_.at(module).file, snapshot_.modules[module].bias);
+}
+
+std::optional<uint64_t> FunctionFacts::folly_cookie() {
+  if (folly_cookie_) return *folly_cookie_;
+  folly_cookie_.emplace();
+  for (uint32_t i = 0; i < snapshot_.modules.size() && !*folly_cookie_; ++i) {
+    const ModuleFiles files = symbols_.find_files(i);
+    const auto found = files.file ? files.names().variable(kFollyCookie) : std::nullopt;
+    if (found) *folly_cookie_ = *found + snapshot_.modules[i].bias;
+  }
+  return *folly_cookie_;
 }
 
 uint64_t FunctionFacts::promise_offset(uint32_t function) {

@@ -39,6 +39,8 @@ class FunctionFacts {
   std::vector<uint64_t> callees_of(uint64_t address, uint32_t function) const;
   // From the start of a frame; without debug info where it is for all but promises of large alignment.
   uint64_t promise_offset(uint32_t function);
+  // Where the program has what marks the innermost of folly's async stack frames; nothing: it has no folly.
+  std::optional<uint64_t> folly_cookie();
   // Whether the program's coroutines may be Asio's.
   bool has_asio(uint32_t function) const { return asio_modules_.contains(functions_[function].module); }
 
@@ -52,6 +54,7 @@ class FunctionFacts {
   std::unordered_map<uint32_t, std::unique_ptr<FrameTypes>> types_;
   std::unordered_map<uint32_t, FrameCode> codes_;  // by function
   std::unordered_map<uint32_t, bool> asio_modules_;
+  std::optional<std::optional<uint64_t>> folly_cookie_;
 };
 
 }  // namespace asynctrace

@@ -125,7 +125,7 @@ std::string_view name(CoroutineState state) {
 }
 
 std::string_view name(CoroutineLink link) {
-  constexpr std::string_view kNames[] = {"", "asio", "promise_type", "call_graph"};
+  constexpr std::string_view kNames[] = {"", "asio", "folly", "promise_type", "call_graph"};
   return kNames[static_cast<size_t>(link)];
 }
 

@@ -127,9 +127,11 @@ bool ElfFile::is_code(uint64_t address) const {
   return code_section(address) != nullptr;
 }
 
-void ElfFile::read_symbols() {
-  symbols_read_ = true;
-  Elf_Scn* section = symtab_ != nullptr ? symtab_ : dynsym_;
+namespace {
+
+// Of a symbol table, what is defined: the entry, and what gives its name, "" where it has none.
+template <typename Visit>
+void for_each_entry(Elf* elf, Elf_Scn* section, Visit visit) {
   GElf_Shdr header;
   if (section == nullptr || gelf_getshdr(section, &header) == nullptr || header.sh_entsize == 0) return;
   Elf_Data* data = elf_getdata(section, nullptr);
@@ -138,19 +140,40 @@ void ElfFile::read_symbols() {
   for (size_t i = 0; i < count; ++i) {
     GElf_Sym symbol;
     if (gelf_getsym(data, static_cast<int>(i), &symbol) == nullptr) break;
-    const auto rank = rank_of(symbol);
-    if (!rank || symbol.st_shndx == SHN_UNDEF || !is_code(symbol.st_value)) continue;
-    const char* name = elf_strptr(elf_, header.sh_link, symbol.st_name);
-    // "$x" and the like are aarch64's marks of code and data, not names.
-    if (name == nullptr || *name == '\0' || *name == '$') continue;
-    symbols_.push_back({{name, symbol.st_value, symbol.st_size}, *rank, 0});
+    if (symbol.st_shndx == SHN_UNDEF) continue;
+    visit(symbol, [&] {
+      const char* name = elf_strptr(elf, header.sh_link, symbol.st_name);
+      return name != nullptr ? name : "";
+    });
   }
+}
+
+}  // namespace
+
+void ElfFile::read_symbols() {
+  symbols_read_ = true;
+  for_each_entry(elf_, symtab_ != nullptr ? symtab_ : dynsym_, [&](const GElf_Sym& symbol, auto name_of) {
+    const auto rank = rank_of(symbol);
+    if (!rank || !is_code(symbol.st_value)) return;
+    const char* name = name_of();
+    // "$x" and the like are aarch64's marks of code and data, not names.
+    if (*name != '\0' && *name != '$')
+      symbols_.push_back({{name, symbol.st_value, symbol.st_size}, *rank, 0});
+  });
   std::sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) {
     return std::tuple(a.symbol.address, a.rank, ~a.symbol.size, a.symbol.name) <
            std::tuple(b.symbol.address, b.rank, ~b.symbol.size, b.symbol.name);
   });
   uint64_t reach = 0;
   for (Symbol& entry : symbols_) entry.reach_below = reach = std::max(reach, end_of(entry.symbol));
+}
+
+std::optional<uint64_t> ElfFile::variable(std::string_view name) const {
+  std::optional<uint64_t> address;
+  for_each_entry(elf_, symtab_ != nullptr ? symtab_ : dynsym_, [&](const GElf_Sym& symbol, auto name_of) {
+    if (GELF_ST_TYPE(symbol.st_info) == STT_OBJECT && name == name_of()) address = symbol.st_value;
+  });
+  return address;
 }
 
 std::optional<ElfSymbol> ElfFile::symbol_at(uint64_t address) {

@@ -53,6 +53,8 @@ class ElfFile {
     if (!symbols_read_) read_symbols();
     for (const Symbol& entry : symbols_) visit(entry.symbol);
   }
+  // Of a variable of that name, its address in the file.
+  std::optional<uint64_t> variable(std::string_view name) const;
   Elf* handle() const { return elf_; }
 
  private:

@@ -23,6 +23,7 @@ constexpr std::string_view kStdCrates[] = {"core",           "alloc",       "std
 
 // Crates that poll, wake or register; their frames say what a leaf waits for, not where in the program.
 constexpr std::string_view kRuntimeCrates[] = {"asio",
+                                               "folly",
                                                "tokio",
                                                "tokio_util",
                                                "tokio_stream",

@@ -85,6 +85,20 @@ def test_without_debug_info(tmp_path, build):
     assert all(one["verified"] for one in coroutines)
 
 
+@pytest.mark.parametrize("build", ["async_stack", "async_stack_debug"])
+def test_async_stack_frames_as_folly_has_them(tmp_path, build):
+    """They tell who awaits whom where no code calls the other's; a wrapper that was never started waits all the same."""
+    with traced(BUILD / "test" / "targets" / "coroutines" / build, segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+    lines = build == "async_stack_debug"
+    assert found(dump, lines) == truth(target, lines)
+    coroutines = [one for task in dump["tasks"] for one in task["coroutines"]]
+    assert {one["link"] for one in coroutines} == {None, "folly"}
+    assert all(one["sure"] and one["verified"] for one in coroutines)
+    kinds = Counter(leaf["kind"] for task in dump["tasks"] for leaf in task["leaves"])
+    assert kinds == {"BatonAwaiter": 3, "not started": 2}
+
+
 def test_a_core_file(tmp_path):
     with traced(chains("O2"), segment_dir=tmp_path, by="nobody") as target:
         live = dump_of(target.pid)
