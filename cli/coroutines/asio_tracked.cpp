@@ -12,6 +12,28 @@ namespace {
 constexpr uint64_t kNowhere = uint64_t{7} << 61;
 constexpr uint64_t kMaxOperation = 512;
 
+struct Named {
+  std::optional<uint32_t> label;     // index into Snapshot::labels; nothing: as the agent was told
+  std::optional<uint32_t> callback;  // as of set_callback()
+};
+
+Named name_function(uint32_t callback, Snapshot& snapshot, Symbolizer& symbols) {
+  Frame frame = symbols.frames()[symbols.resolve_function(snapshot.stacks[callback].pcs.front() - 1)];
+  auto completion = asio_completion(frame.function);
+  if (!completion) return {{}, callback};
+  Named named{static_cast<uint32_t>(snapshot.labels.size()), {}};
+  snapshot.labels.push_back(std::move(completion->waits_for));
+  if (completion->resumes_coroutine) return named;
+  named.callback = static_cast<uint32_t>(snapshot.stacks.size());
+  frame.function = std::move(completion->handler);
+  frame.raw.clear();
+  frame.debug_name.clear();
+  const uint64_t address = kNowhere + snapshot.stacks.size();
+  symbols.define(address, {std::move(frame)});
+  snapshot.stacks.push_back({{address}});
+  return named;
+}
+
 }  // namespace
 
 void set_callback(Task& task, std::optional<uint32_t> stack) {
@@ -30,36 +52,18 @@ bool resumes_one_of(const Memory& memory, uint64_t address, const std::vector<ui
 }
 
 void name_tracked_operations(Snapshot& snapshot, Symbolizer& symbols) {
-  struct Named {
-    std::optional<uint32_t> label, callback;
-  };
   std::map<uint32_t, Named> functions;  // by Watcher::callback
   for (Task& task : snapshot.tasks) {
     if (!is_tracked_operation(task)) continue;
     task.runtime = RuntimeId::kAsio;
     if (!task.watcher->callback) continue;
     const uint32_t callback = *task.watcher->callback;
-    const auto [entry, is_new] = functions.try_emplace(callback, Named{{}, callback});
-    if (is_new) {
-      Frame frame = symbols.frames()[symbols.resolve_function(snapshot.stacks[callback].pcs.front() - 1)];
-      if (auto completion = asio_completion(frame.function)) {
-        entry->second.label = static_cast<uint32_t>(snapshot.labels.size());
-        snapshot.labels.push_back(std::move(completion->waits_for));
-        entry->second.callback.reset();
-        if (!completion->resumes_coroutine) {
-          entry->second.callback = static_cast<uint32_t>(snapshot.stacks.size());
-          frame.function = std::move(completion->handler);
-          frame.raw.clear();
-          frame.debug_name.clear();
-          const uint64_t address = kNowhere + snapshot.stacks.size();
-          symbols.define(address, {std::move(frame)});
-          snapshot.stacks.push_back({{address}});
-        }
-      }
-    }
-    if (entry->second.callback != callback) set_callback(task, entry->second.callback);
-    if (entry->second.label)
-      for (Leaf& leaf : task.leaves) leaf.label = entry->second.label;
+    const auto [entry, is_new] = functions.try_emplace(callback);
+    if (is_new) entry->second = name_function(callback, snapshot, symbols);
+    const Named& named = entry->second;
+    if (named.callback != callback) set_callback(task, named.callback);
+    if (named.label)
+      for (Leaf& leaf : task.leaves) leaf.label = named.label;
   }
 }
 
