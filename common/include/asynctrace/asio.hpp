@@ -7,8 +7,8 @@
 //
 // Operations stay as large as they are, so that libraries that were built without it may be linked. Without
 // an agent each operation costs two loads and two predicted branches. What was posted waits for nothing and
-// is not told of; of more than 65,536 at a time the dump counts the rest. C++11; Asio 1.18, which is
-// Boost 1.74, or newer.
+// is not told of. 65,536 operations are recorded at a time, the dump counts those beyond. C++11; Asio 1.18,
+// which is Boost 1.74, or newer.
 #pragma once
 
 #include <asynctrace.h>
