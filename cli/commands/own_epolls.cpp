@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
+#include <tuple>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -101,8 +102,8 @@ class OwnEpolls {
       return is_of_epoll(task) && gone.contains(task.address) && gone_too.contains(task.address);
     });
     // The kernel's order is that of addresses.
-    std::ranges::stable_sort(unseen, {},
-                             [](const Listed& one) { return std::pair(one.epoll, one.entry.descriptor); });
+    std::ranges::sort(unseen, {},
+                      [](const Listed& one) { return std::tuple(one.epoll, one.entry.descriptor, one.nth); });
     for (const Listed& one : unseen) add(one);
   }
 
