@@ -49,6 +49,13 @@ std::optional<Watcher> NativeReader::watcher(uint64_t id) const {
   return found != watchers_.end() ? std::optional(found->second) : std::nullopt;
 }
 
+std::optional<int64_t> NativeReader::due_in_ns(uint64_t id, uint64_t waiting_ns, bool is_first_wait,
+                                               const EndOfTime& end) const {
+  const auto record = records_.find(id);
+  if (record == records_.end()) return {};
+  return asynctrace::due_in_ns(record->second, waiting_ns, is_first_wait, end);
+}
+
 void NativeReader::add_causes(uint64_t id, const std::function<std::optional<uint32_t>(uint32_t)>& stack,
                               Watcher& watcher) {
   const auto record_of = [this](uint64_t task) {

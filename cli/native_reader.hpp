@@ -6,6 +6,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "cli/due.hpp"
 #include "cli/snapshot.hpp"
 #include "common/segment_reader.hpp"
 
@@ -20,6 +21,9 @@ class NativeReader {
   void read_tasks();
   std::optional<NativeTask> task(uint64_t id) const;
   std::optional<Watcher> watcher(uint64_t id) const;
+  // How long until it is to be called, where it waits; see due_in_ns().
+  std::optional<int64_t> due_in_ns(uint64_t id, uint64_t waiting_ns, bool is_first_wait,
+                                   const EndOfTime& end) const;
   // Adds what led to the last arming. `stack` as Builder of read_snapshot.cpp has it: from a number in the
   // segment to an index into Snapshot::stacks.
   void add_causes(uint64_t id, const std::function<std::optional<uint32_t>(uint32_t)>& stack,

@@ -82,6 +82,7 @@ class Builder {
     const uint64_t started = clock_ns(CLOCK_MONOTONIC);
     snapshot_.captured_realtime_ns = static_cast<int64_t>(clock_ns(CLOCK_REALTIME));
     durations_ = Durations(rate(), end_of_time(started));
+    end_ = end_on_each_clock(started);
     RawTasks raw = read_tasks(reader_);
     file_.let_go();  // the records of a million tasks; what is left to read is little
     snapshot_.process = process_info();
@@ -120,6 +121,14 @@ class Builder {
     for (uint32_t slot = 0; slot < reader_.used(segment::kTasks); slot++)
       if (const auto task = reader_.task(slot)) last = std::max(last, task->state >> 2);
     return rate().to_monotonic_ns(last);
+  }
+
+  // Nothing where nobody saw when the process died.
+  std::optional<EndOfTime> end_on_each_clock(uint64_t now) {
+    if (snapshot_.durations_at_least) return {};
+    if (lives()) return EndOfTime{now, clock_ns(CLOCK_REALTIME), clock_ns(CLOCK_BOOTTIME)};
+    const uint64_t lived_ns = header_.died_at_ns - header_.clock.ns0;
+    return EndOfTime{header_.died_at_ns, header_.clock.realtime0 + lived_ns, {}};
   }
 
   ProcessInfo process_info() const {
@@ -213,13 +222,8 @@ class Builder {
       out.native = std::make_unique<const NativeTask>(std::move(*native));
       out.runtime = RuntimeId::kNative;
     }
-    if (auto watcher = native_.watcher(in.id)) {
-      if (options_.causes)
-        native_.add_causes(
-            in.id, [this](uint32_t number) { return stack(number); }, *watcher);
-      out.watcher = std::make_unique<const Watcher>(std::move(*watcher));
-      out.runtime = RuntimeId::kLoop;
-    }
+    auto watcher = native_.watcher(in.id);
+    if (watcher) out.runtime = RuntimeId::kLoop;
     out.state = static_cast<TaskState>(in.state & 3);
     out.nests_polls = (in.kind_and_flags & segment::kNestsPolls) != 0;
     out.torn = !raw.settled;
@@ -245,6 +249,12 @@ class Builder {
       newest = std::max(newest, leaf.poll);
       if (!is_gone || (nothing_wakes_it && leaf.poll == in.polls)) add_leaf(in, leaf, out, out.leaves);
     }
+    if (watcher && end_ && out.state == TaskState::kWaiting && !out.leaves.empty())
+      watcher->due_in_ns = native_.due_in_ns(in.id, out.leaves.front().waiting_ns, newest == in.polls, *end_);
+    if (watcher && options_.causes)
+      native_.add_causes(
+          in.id, [this](uint32_t number) { return stack(number); }, *watcher);
+    if (watcher) out.watcher = std::make_unique<const Watcher>(std::move(*watcher));
     // A task that has told of a wait since then has moved on.
     if (newest <= met_in) merge_met(std::move(met), out.leaves, snapshot_.stacks);
     out.stuck =
@@ -331,6 +341,7 @@ class Builder {
   const segment::Header header_;
   const ReadOptions options_;
   Durations durations_;
+  std::optional<EndOfTime> end_;  // of durations, on each clock
   const bool in_abort_;
   Snapshot snapshot_;
   std::unordered_map<uint32_t, std::optional<uint32_t>> stack_numbers_;

@@ -132,6 +132,8 @@ struct Watcher {
       callback;         // index into Snapshot::stacks: the function that it calls, if it calls any
   int descriptor = -1;  // of a signal's watcher its number; -1: none, or not known
   bool is_loop = false;
+  // While it waits: until its library is to call it, at the latest; negative: it should have.
+  std::optional<int64_t> due_in_ns = {};
   // What led to its last arming, nearest first; only where it was asked for.
   std::vector<Cause> causes = {};
   bool more_causes = false;  // than kMaxCauses
@@ -250,10 +252,11 @@ enum class LoopState : uint8_t {
   kAway,  // of a loop that the program makes itself: between two waits
 };
 
-// A descriptor that was ready all that time, while its watcher was not called.
+// A descriptor that was ready all that time, or a time that had come, while the watcher was not called.
 struct Unserved {
   uint64_t task = 0;      // id, of the watcher
-  uint64_t ready_ns = 0;  // between the first and the last look
+  bool is_timer = false;  // its time had come
+  uint64_t ready_ns = 0;  // between the first and the last look; for how long it is late
   size_t looks = 0;
   std::string seen_by;  // "poll(2)"
   uint32_t tid = 0;     // of the thread that runs its loop

@@ -373,6 +373,10 @@ static_assert(sizeof(NativeTask) == 64);
 // What is known of a task of kind kWatcher beyond kTasks; Task::address is the watcher as the library knows
 // it. A slot is free while `task` is 0; `task` is stored last with release, and set to 0 first.
 //
+// `due` says by when its library is to call it, at the latest, on the clock that `due_clock` tells; written
+// between due_clock 0 and, with release, what it is from then on. kSinceArmed: milliseconds; the lower half
+// counts from its arming, the upper half from the end of each dispatch that came after. Else microseconds.
+//
 // The rest tells of its last arming, and of the cause: the task in whose poll that was, mostly the watcher
 // whose callback ran. Guarded by `arming`, which is odd while it is written and even, with release, after. A
 // cause whose record has the same `arming` as `cause_arming` tells what caused it in turn; any other one was
@@ -385,6 +389,14 @@ enum class WatcherCheck : uint16_t {
   // A GSource whose end is not seen: its GSourceFuncs have the address `type`, and its id is `number`.
   kSource = 2,
 };
+enum class DueClock : uint16_t {
+  kNone = 0,  // never, or not known
+  kSinceArmed = 1,
+  kMonotonic = 2,
+  kRealtime = 3,
+  kBoottime = 4,
+};
+inline constexpr uint32_t kNeverDue = UINT32_MAX;  // of either half
 struct Watcher {
   uint64_t task;       // id
   uint64_t callback;   // the program's function; 0: none. The task of a loop has no descriptor either
@@ -398,7 +410,10 @@ struct Watcher {
   uint32_t cause_arming;    // 0: not known
   uint32_t number;          // of `check`
   uint64_t type;
+  uint64_t due;
+  DueClock due_clock;
+  uint16_t reserved[3];
 };
-static_assert(sizeof(Watcher) == 64);
+static_assert(sizeof(Watcher) == 80);
 
 }  // namespace asynctrace::segment

@@ -210,22 +210,30 @@ std::optional<NativeTask> SegmentReader::native_task(uint32_t index) const {
   return guarded_by_id<NativeTask>(kNativeTasks, index, &NativeTask::task);
 }
 
-// Pairs with publish() and publish_cause() in agent/loops/watchers.cpp.
+// Pairs with publish(), publish_cause() and set_due() in agent/loops/watchers.cpp.
 std::optional<segment::Watcher> SegmentReader::watcher(uint32_t index) const {
   const auto arming = [&] {
     return load<uint32_t>(item(kWatchers, index) + offsetof(segment::Watcher, arming), __ATOMIC_ACQUIRE);
   };
+  const auto due_clock = [&] {
+    return load<uint16_t>(item(kWatchers, index) + offsetof(segment::Watcher, due_clock), __ATOMIC_ACQUIRE);
+  };
   std::optional<segment::Watcher> watcher;
-  const bool is_told =
-      areas_[kWatchers].item_size >= offsetof(segment::Watcher, arming) + sizeof(segment::Watcher::arming);
+  const uint32_t size = areas_[kWatchers].item_size;
+  const bool is_told = size >= offsetof(segment::Watcher, arming) + sizeof(segment::Watcher::arming);
+  const bool has_due = size >= offsetof(segment::Watcher, due_clock) + sizeof(segment::Watcher::due_clock);
   for (int tries = 0; tries < 100; tries++) {
-    const uint32_t before = is_told && index < areas_[kWatchers].capacity ? arming() : 0;
+    const bool is_there = is_told && index < areas_[kWatchers].capacity;
+    const uint32_t before = is_there ? arming() : 0;
+    const uint16_t clock = is_there && has_due ? due_clock() : 0;
     watcher = guarded_by_id<segment::Watcher>(kWatchers, index, &segment::Watcher::task);
     if (!watcher || !is_told) return watcher;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if ((before & 1) == 0 && arming() == before) return watcher;
+    const bool is_one = (before & 1) == 0 && arming() == before && (!has_due || due_clock() == clock);
+    if (is_one) return watcher;
   }
   watcher->arming = 0;
+  watcher->due_clock = DueClock::kNone;
   return watcher;
 }
 

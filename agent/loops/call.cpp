@@ -62,6 +62,7 @@ OFF_THE_STACK uint32_t Call::before(const HookGuard& guard) {
     case LoopRole::kOnce:
       if (is_in_field() && !row().renews && waits_already()) break;
       registers_.watcher = row().callback != kAbsent ? set(guard) : known_watcher();
+      if (registers_.watcher != kNone) tell_due(registers_.watcher);
       return row().role != LoopRole::kSetCallback || is_active() ? registers_.watcher : kNone;
     case LoopRole::kDisarm: {
       const uint32_t known = find_watcher(key());
@@ -69,6 +70,7 @@ OFF_THE_STACK uint32_t Call::before(const HookGuard& guard) {
       const bool is_meant =
           row().kind_class == 0 || row().kind_class == watcher_entry(known).facts.leaf_class;
       if (is_meant) disarm(guard, known);
+      else tell_due(known);
       break;
     }
     case LoopRole::kSwitch: return switched(guard);
@@ -166,7 +168,8 @@ WatcherFacts Call::facts(const void* callback) {
           .error_disarms = row().error_disarms,
           .returns_nothing = row().returns_nothing,
           .callback_field = static_cast<uint8_t>(is_in_field() ? row().callback % 256 : 0),
-          .active_field = static_cast<uint8_t>(is_in_field() ? row().active % 256 : 0)};
+          .active_field = static_cast<uint8_t>(is_in_field() ? row().active % 256 : 0),
+          .again_at = row().due.again_at};
 }
 
 // With another callback than it was armed with it does not.
@@ -244,6 +247,7 @@ uint32_t Call::switched(const HookGuard& guard) {
 uint32_t Call::changed() {
   const uint32_t number = find_watcher(key());
   if (number == kNone) return kNone;
+  tell_due(number);
   WatcherEntry& entry = watcher_entry(number);
   if (row().descriptor != kAbsent) {
     entry.facts.descriptor = this->number(row().descriptor);

@@ -59,6 +59,8 @@ class Call {
   uint32_t set(const HookGuard& guard);
   uint32_t switched(const HookGuard& guard);
   uint32_t changed();
+  void tell_due(uint32_t number);
+  Due due(const WatcherEntry& entry);
   void name(const HookGuard& guard, uint32_t number);
   void undo(const HookGuard& guard, uint32_t number);
   void end_all(const HookGuard& guard);

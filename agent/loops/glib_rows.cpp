@@ -47,8 +47,15 @@ constexpr Row on(Row row, Place descriptor, Place events = kAbsent) {
   return row;
 }
 
-constexpr Row kTimeout = full("g_timeout_add_full", 2, "timer", ASYNCTRACE_TIMER);
-constexpr Row kTimeoutSeconds = full("g_timeout_add_seconds_full", 2, "timer", ASYNCTRACE_TIMER);
+constexpr Row due(Row row, DueUnit unit) {
+  row.due = {.unit = unit, .time = 1};
+  return row;
+}
+
+constexpr Row kTimeout =
+    due(full("g_timeout_add_full", 2, "timer", ASYNCTRACE_TIMER), DueUnit::kMilliseconds32);
+constexpr Row kTimeoutSeconds =
+    due(full("g_timeout_add_seconds_full", 2, "timer", ASYNCTRACE_TIMER), DueUnit::kSeconds32);
 constexpr Row kIdle = full("g_idle_add_full", 1, "idle", ASYNCTRACE_UNKNOWN);
 constexpr Row kChannel = on(full("g_io_add_watch_full", 3, "io", ASYNCTRACE_IO), kAbsent, 2);
 constexpr Row kUnixFd = on(full("g_unix_fd_add_full", 3, "io", ASYNCTRACE_IO), 1, 2);
@@ -86,6 +93,10 @@ constexpr Row kRows[] = {
      .notify = 3,
      .kind = "source",
      .kind_class = ASYNCTRACE_UNKNOWN},
+    {.function = "g_source_set_ready_time",
+     .role = LoopRole::kChange,
+     .watcher = 0,
+     .due = {.unit = DueUnit::kReadyTime, .time = 1}},
     {.function = "g_source_attach",
      .role = LoopRole::kArm,
      .watcher = 0,

@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include "agent/loops/libraries.hpp"
+#include "agent/loops/watchers.hpp"
 #include "common/include/asynctrace/abi.h"
 
 namespace asynctrace::agent {
@@ -34,6 +35,13 @@ constexpr Row again(const char* function, const char* kind, uint8_t leaf_class) 
   return row;
 }
 
+constexpr Place kAt = field(1, 32), kRepeat = field(1, 40);
+constexpr uint8_t kRepeatAt = 40 / 8 | kAgainInSeconds;
+constexpr Row due(Row row, Place first) {
+  row.due = {.unit = DueUnit::kSeconds, .time = first, .again_at = kRepeatAt};
+  return row;
+}
+
 // The loop stops a timer that is due for the last time right before its dispatch.
 constexpr Row stop(const char* function) {
   return {.function = function,
@@ -46,8 +54,8 @@ constexpr Row stop(const char* function) {
 constexpr Row kRows[] = {
     start("ev_io_start", "io", ASYNCTRACE_IO, field(1, 40), field(1, 44)),
     stop("ev_io_stop"),
-    start("ev_timer_start", "timer", ASYNCTRACE_TIMER),
-    again("ev_timer_again", "timer", ASYNCTRACE_TIMER),
+    due(start("ev_timer_start", "timer", ASYNCTRACE_TIMER), kAt),
+    due(again("ev_timer_again", "timer", ASYNCTRACE_TIMER), kRepeat),
     stop("ev_timer_stop"),
     start("ev_periodic_start", "timer", ASYNCTRACE_TIMER),
     again("ev_periodic_again", "timer", ASYNCTRACE_TIMER),

@@ -13,6 +13,9 @@ constexpr EventWord kEvents[] = {{0x02, "read", ASYNCTRACE_IO, POLLIN},
                                  {0x08, "signal", ASYNCTRACE_SIGNAL},
                                  {0x80, "close", ASYNCTRACE_IO, POLLRDHUP}};
 constexpr uint32_t kPersist = 0x10;
+constexpr DueColumn timeout(Place argument) {
+  return {.unit = DueUnit::kTimeval, .time = argument};
+}
 constexpr Row kRows[] = {
     {.function = "event_assign",
      .role = LoopRole::kSetCallback,
@@ -39,13 +42,18 @@ constexpr Row kRows[] = {
      .events = 2,
      .kind = "timer",
      .kind_class = ASYNCTRACE_TIMER},
-    {.function = "event_add", .role = LoopRole::kArm, .watcher = 0, .fails_by_result = true},
+    {.function = "event_add",
+     .role = LoopRole::kArm,
+     .watcher = 0,
+     .due = timeout(1),
+     .fails_by_result = true},
     {.function = "event_del", .role = LoopRole::kDisarm, .watcher = 0},
     {.function = "event_del_block", .role = LoopRole::kDisarm, .watcher = 0},
     {.function = "event_del_noblock", .role = LoopRole::kDisarm, .watcher = 0},
     {.function = "event_remove_timer",
      .role = LoopRole::kDisarm,
      .watcher = 0,
+     .due = {.unit = DueUnit::kForgotten},
      .kind_class = ASYNCTRACE_TIMER},
     {.function = "event_free", .role = LoopRole::kFree, .watcher = 0},
     {.function = "event_debug_unassign", .role = LoopRole::kFree, .watcher = 0},
@@ -56,6 +64,7 @@ constexpr Row kRows[] = {
      .callback = 2,
      .descriptor = 0,
      .events = 1,
+     .due = timeout(4),
      .kind = "timer",
      .kind_class = ASYNCTRACE_TIMER,
      .fails_by_result = true},
@@ -64,6 +73,7 @@ constexpr Row kRows[] = {
      .callback = 3,
      .descriptor = 1,
      .events = 2,
+     .due = timeout(5),
      .kind = "timer",
      .kind_class = ASYNCTRACE_TIMER,
      .fails_by_result = true},

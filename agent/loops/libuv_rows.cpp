@@ -12,7 +12,8 @@ constexpr EventWord kEvents[] = {{0x1, "read", ASYNCTRACE_IO, POLLIN},
                                  {0x2, "write", ASYNCTRACE_IO, POLLOUT},
                                  {0x4, "close", ASYNCTRACE_IO, POLLRDHUP},
                                  {0x8, "urgent data", ASYNCTRACE_IO, POLLPRI}};
-// io_watcher.fd, of the handle: part of the binary interface of libuv 1.
+// Of the handle, and part of the binary interface of libuv 1: uv_timer_t's repeat, and io_watcher.fd.
+constexpr int kTimerRepeatAt = 136;
 constexpr Place kStreamDescriptor = field(0, 184);
 constexpr Place kUdpDescriptor = field(0, 176);
 constexpr Place kPollDescriptor = field(0, 152);
@@ -23,6 +24,7 @@ constexpr Row kRows[] = {
      .watcher = 0,
      .callback = 1,
      .repeats = 3,
+     .due = {.unit = DueUnit::kMilliseconds, .time = 2, .again_at = kTimerRepeatAt / 8},
      .kind = "timer",
      .kind_class = ASYNCTRACE_TIMER,
      .fails_by_result = true,
@@ -32,6 +34,7 @@ constexpr Row kRows[] = {
      .role = LoopRole::kArm,
      .watcher = 0,
      .repeats = kAgainAndAgain,
+     .due = {.unit = DueUnit::kMilliseconds, .time = field(0, kTimerRepeatAt)},
      .fails_by_result = true,
      .only_programs = true},
     {.function = "uv_read_start",

@@ -24,10 +24,24 @@ constexpr Row add(const char* function, Place callback, Place repeats, const cha
           .error_disarms = true};
 }
 
+// (event, source, clock, time, slack, ..)
+constexpr Row due(Row row, DueUnit unit) {
+  row.due = {.unit = unit, .time = 3, .clock = 2, .slack = 4};
+  return row;
+}
+constexpr Row change_due(const char* function, DueUnit unit) {
+  return {.function = function,
+          .role = LoopRole::kChange,
+          .watcher = 0,
+          .due = {.unit = unit, .time = 1},
+          .fails_below_0 = true};
+}
+
 constexpr Row kRows[] = {
     add("sd_event_add_io", 4, kAgainAndAgain, "io", ASYNCTRACE_IO, 2, 3),
-    add("sd_event_add_time", 5, kOneTime, "timer", ASYNCTRACE_TIMER),
-    add("sd_event_add_time_relative", 5, kOneTime, "timer", ASYNCTRACE_TIMER),
+    due(add("sd_event_add_time", 5, kOneTime, "timer", ASYNCTRACE_TIMER), DueUnit::kMicroseconds),
+    due(add("sd_event_add_time_relative", 5, kOneTime, "timer", ASYNCTRACE_TIMER),
+        DueUnit::kMicrosecondsFromNow),
     add("sd_event_add_signal", 3, kAgainAndAgain, "signal", ASYNCTRACE_SIGNAL, 2),
     add("sd_event_add_child", 4, kOneTime, "child process", ASYNCTRACE_SIGNAL),
     add("sd_event_add_child_pidfd", 4, kOneTime, "child process", ASYNCTRACE_SIGNAL, 2),
@@ -41,6 +55,9 @@ constexpr Row kRows[] = {
      .watcher = 0,
      .repeats = 1,
      .fails_below_0 = true},
+    change_due("sd_event_source_set_time", DueUnit::kSameClock),
+    change_due("sd_event_source_set_time_relative", DueUnit::kSameClockFromNow),
+    change_due("sd_event_source_set_time_accuracy", DueUnit::kForgotten),
     {.function = "sd_event_source_set_io_fd",
      .role = LoopRole::kChange,
      .watcher = 0,

@@ -10,6 +10,29 @@
 
 namespace asynctrace::agent {
 
+// How a function tells by when the watcher is to be called.
+enum class DueUnit : uint8_t {
+  kNotTold,
+  kMilliseconds,    // from now on, of 64 bits
+  kMilliseconds32,  // of 32
+  kSeconds32,       // the same; the library rounds by less than a second
+  kSeconds,         // a double
+  kTimeval,         // a pointer to one; null: as it was, if it waits
+  kMicroseconds,    // a time of the clock in `clock`; `slack` microseconds later will do
+  kMicrosecondsFromNow,
+  kSameClock,  // the same, of the clock and with the slack that were told before
+  kSameClockFromNow,
+  kReadyTime,  // of the monotonic clock, in microseconds; -1: none
+  kForgotten,  // what was told holds no more
+};
+struct DueColumn {
+  DueUnit unit = DueUnit::kNotTold;
+  Place time = kAbsent;   // argument or field()
+  uint8_t again_at = 0;   // where the watcher has what holds from each dispatch on; see WatcherFacts
+  Place clock = kAbsent;  // argument
+  Place slack = kAbsent;  // argument
+};
+
 // kArm without a callback and with kAgainAndAgain: arms only a watcher that is dispatched again and again.
 struct Row {
   const char* function;
@@ -23,6 +46,7 @@ struct Row {
   // callback in a field: the library looks there before each dispatch, and the thunk stands there as long as
   // the watcher waits.
   Place active = kAbsent;
+  DueColumn due = {};
   // Field that tells which of Library::types it is. kArm without a callback: what is of none of these has one
   // in this type's table, that is called instead; see before_source() in call.cpp.
   Place type = kAbsent;

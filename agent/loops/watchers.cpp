@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <bit>
+
 #include "agent/arch/thunks.hpp"
 #include "agent/clock.hpp"
 #include "agent/leaves.hpp"
@@ -129,6 +131,23 @@ void publish_watcher(uint32_t number) {
                                              std::memory_order_release);
 }
 
+// The other half is SegmentReader::watcher().
+void set_due(uint32_t number, Due due) {
+  segment::Watcher& item = g_segment.items<segment::Watcher>(segment::kWatchers)[number];
+  const std::atomic_ref<segment::DueClock> clock(item.due_clock);
+  clock.store(segment::DueClock::kNone, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  std::atomic_ref<uint64_t>(item.due).store(due.due, std::memory_order_relaxed);
+  clock.store(due.clock, std::memory_order_release);
+}
+
+void set_due_again(uint32_t number, uint32_t milliseconds) {
+  static_assert(std::endian::native == std::endian::little);
+  segment::Watcher& item = g_segment.items<segment::Watcher>(segment::kWatchers)[number];
+  auto* const halves = reinterpret_cast<uint32_t*>(&item.due);
+  std::atomic_ref<uint32_t>(halves[1]).store(milliseconds, std::memory_order_relaxed);
+}
+
 uint32_t find_watcher(WatcherKey key) {
   const uint64_t wanted = key_of(key.address, key.slot);
   return g_table.find(wanted, [&](uint32_t number) { return key_of(g_entries[number]) == wanted; });
@@ -145,6 +164,7 @@ uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts&
   if (is_another) end_task_of(guard, number);
   entry.facts = facts;
   entry.callback.store(facts.callback, std::memory_order_release);
+  if (is_new || is_another) set_due(number, {});
   if ((is_new || is_another) && !begin_task(guard, number, key.address)) {
     if (is_another) g_table.erase(key_of(entry), number);
     give_back(guard, number);
@@ -307,6 +327,8 @@ Frame* begin_dispatch(const HookGuard& guard, uint32_t number, uintptr_t root) {
   const WatcherEntry& entry = g_entries[number];
   const uint64_t id = entry.task_id.load(std::memory_order_acquire);
   if (id == 0) return nullptr;
+  // The library has armed it anew right before.
+  if (entry.facts.again_at != 0) set_due_again(number, interval_of(entry));
   Frame* frame = push_poll_of(guard, entry.task, id, entry.address, root);
   if (frame != nullptr) note_dispatch(*frame, entry);
   const bool is_last = entry.facts.ends || is_over(entry);

@@ -9,6 +9,7 @@
 #include "agent/capture/capture.hpp"
 #include "agent/tasks.hpp"
 #include "agent/thread_context.hpp"
+#include "common/segment.hpp"
 
 namespace asynctrace::agent {
 
@@ -29,15 +30,19 @@ struct WatcherFacts {
   uint16_t library = 0;            // label number
   uint16_t kind = 0;               // label number + 1
   uint8_t leaf_class = 0;
-  bool repeats = false;        // a dispatch leaves it armed
-  bool ends = false;           // its first dispatch is its end
-  bool zero_ends = false;      // one whose callback returns 0 is its end
-  bool error_disarms = false;  // one that returns a negative number
-  bool returns_nothing = false;
+  bool repeats = false;            // a dispatch leaves it armed
+  bool ends : 1 = false;           // its first dispatch is its end
+  bool zero_ends : 1 = false;      // one whose callback returns 0 is its end
+  bool error_disarms : 1 = false;  // one that returns a negative number
+  bool returns_nothing : 1 = false;
   // Where the library looks for the callback, in the watcher: there stands the thunk while it waits. Offset,
   // 0: the library has been told the thunk.
   uint8_t callback_field = 0;
   uint8_t active_field = 0;  // then also: offset of a number that is 0 once it waits no more
+  // Where a timer has its interval: an eighth of the offset, and kAgainInSeconds for a double, else it is
+  // milliseconds of 64 bits. 0: none, or it never changes.
+  uint8_t again_at = 0;
+  uint16_t due_memory = 0;  // of whoever tells by when it is due
 };
 
 struct alignas(64) WatcherEntry {
@@ -63,6 +68,17 @@ uint32_t find_watcher(WatcherKey key);
 // The watcher with this key as it is from now on; one that was there and is another one by now has ended.
 // kNone: no room (counted), or no thunk left.
 uint32_t set_watcher(const HookGuard& guard, WatcherKey key, const WatcherFacts& facts);
+
+// By when it is to be called, as segment::Watcher has it.
+struct Due {
+  segment::DueClock clock = segment::DueClock::kNone;
+  uint64_t due = 0;
+};
+void set_due(uint32_t number, Due due);
+// From its next wait on.
+void set_due_again(uint32_t number, uint32_t milliseconds);
+inline constexpr uint8_t kAgainInSeconds = 0x80;
+uint32_t interval_of(const WatcherEntry& entry);  // as again_at has it; segment::kNeverDue
 
 // Some of its facts have changed.
 void publish_watcher(uint32_t number);

@@ -28,6 +28,10 @@ constexpr std::chrono::nanoseconds kBetweenLooks = std::chrono::milliseconds(25)
 // On a machine so busy that they take longer loops need longer, too.
 constexpr size_t kFewestLooks = 20;
 
+bool is_late(const Task& task) {
+  return task.watcher && task.watcher->due_in_ns.value_or(1) <= 0 && task.leaves.size() == 1;
+}
+
 // Whether descriptors are ready, at one moment.
 class Look {
  public:
@@ -52,9 +56,10 @@ class Look {
 // A watcher that waits, and whether it still does so since the same arming and the same dispatch.
 struct Waiting {
   const Task* task;
-  int descriptor;
-  uint16_t wanted;  // events of poll(2)
-  std::string_view seen_by;
+  int descriptor = -1;
+  uint16_t wanted = 0;  // events of poll(2)
+  std::string_view seen_by = {};
+  bool is_timer = false;                         // its time has come, whatever its descriptor says
   std::optional<uint32_t> slot = {}, leaf = {};  // of the segment
   segment::Task record = {};
   uint32_t leaf_seq = 0;
@@ -159,16 +164,17 @@ class Watch {
     while (!waiting_.empty() && (watched < kWatched || looks < kFewestLooks)) {
       std::this_thread::sleep_for(kBetweenLooks);
       Look look(process_, poll_, descriptors_);
-      std::erase_if(waiting_, [&](const Waiting& one) {
-        return !one.is_same(reader_) || look.ready(one.descriptor, one.wanted).empty();
-      });
+      std::erase_if(waiting_,
+                    [&](const Waiting& one) { return !one.is_same(reader_) || !is_due(one, look); });
       for (LoopThread& thread : threads_) thread.look();
       watched = Clock::now() - begun;
       ++looks;
     }
     for (const Waiting& one : waiting_) {
+      const auto late = one.is_timer ? static_cast<uint64_t>(-*one.task->watcher->due_in_ns) : 0;
       Unserved unserved{.task = one.task->id,
-                        .ready_ns = static_cast<uint64_t>(watched.count()),
+                        .is_timer = one.is_timer,
+                        .ready_ns = late + static_cast<uint64_t>(watched.count()),
                         .looks = looks,
                         .seen_by = std::string(one.seen_by)};
       if (could_be_served(one, unserved)) snapshot_.unserved.push_back(std::move(unserved));
@@ -181,11 +187,15 @@ class Watch {
     for (const Task& task : snapshot_.tasks) {
       const auto descriptor = descriptor_of(task, snapshot_);
       const uint16_t events = descriptor && task.state == TaskState::kWaiting ? events_of(task) : 0;
-      if (events == 0) continue;
       const uint16_t wanted = events | POLLERR | POLLHUP;
-      const std::string_view seen_by = look.ready(*descriptor, wanted);
+      const std::string_view seen_by = events != 0 ? look.ready(*descriptor, wanted) : "";
       if (!seen_by.empty()) waiting_.push_back({&task, *descriptor, wanted, seen_by});
+      else if (is_late(task)) waiting_.push_back({.task = &task, .is_timer = true});
     }
+  }
+
+  static bool is_due(const Waiting& one, Look& look) {
+    return one.is_timer || !look.ready(one.descriptor, one.wanted).empty();
   }
 
   // What is watched edge-triggered may well be writable, and stay so: it was told once. Nor must whoever was
@@ -197,7 +207,7 @@ class Watch {
     std::erase_if(waiting_, [&](Waiting& one) {
       const bool is_edge = edges.contains(one.descriptor);
       if (is_edge) one.wanted &= is_counter(one.descriptor) ? 0 : POLLIN;
-      const bool is_ready = !look.ready(one.descriptor, one.wanted).empty();
+      const bool is_ready = is_due(one, look);
       const bool is_told = is_edge && one.task->polls > 0;
       if (is_ready && is_told) snapshot_.descriptors[one.descriptor] += ", ready (edge-triggered: told once)";
       return !is_ready || is_told;
@@ -240,6 +250,9 @@ class Watch {
       const auto known = by_id.find(reader_.peek_leaf_task(index));
       const auto leaf = known != by_id.end() ? reader_.leaf(index) : std::nullopt;
       if (!leaf || leaf->task != known->first) continue;
+      // Armed for another time since the dump.
+      if (known->second->is_timer && leaf->registered != known->second->task->leaves.front().registered)
+        continue;
       known->second->leaf = index;
       known->second->leaf_seq = leaf->seq;
     }
@@ -292,7 +305,8 @@ class Watch {
 
 void add_unserved(const TracedProcess& process, const std::map<int, DescriptorFacts>& descriptors,
                   Snapshot& snapshot) {
-  if (descriptors.empty()) return;
+  if (process.life != Life::kRunning) return;
+  if (descriptors.empty() && std::ranges::none_of(snapshot.tasks, is_late)) return;
   if (const auto file = SegmentFile::open(process.open_path))
     Watch(process, descriptors, file->reader(), snapshot).run();
 }

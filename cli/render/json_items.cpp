@@ -294,7 +294,9 @@ std::string_view JsonItems::unmoved(const ReportTask& task) const {
 // Only leaves of watchers have it.
 std::string JsonItems::descriptor_member(const Task& task) const {
   if (!task.watcher) return {};
-  return fmt::format(R"(,"descriptor":{})", number_or_null(descriptor_of(task, *report_.snapshot)));
+  const auto due = task.watcher->due_in_ns;
+  return fmt::format(R"(,"descriptor":{}{})", number_or_null(descriptor_of(task, *report_.snapshot)),
+                     due ? fmt::format(R"(,"due_ns":{})", *due) : "");
 }
 
 std::string JsonItems::causes_member(const ReportTask& task) const {

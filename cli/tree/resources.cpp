@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/render/duration.hpp"
 #include "common/include/asynctrace/abi.h"
 
 namespace asynctrace {
@@ -24,7 +25,10 @@ std::optional<int> descriptor_of(const Task& task, const Snapshot& snapshot) {
   return has_one ? std::optional(task.watcher->descriptor) : std::nullopt;
 }
 
-std::string resource_of(const Task& task, const Snapshot& snapshot) {
+namespace {
+
+// But for the time.
+std::string plain_resource_of(const Task& task, const Snapshot& snapshot) {
   if (const auto descriptor = descriptor_of(task, snapshot)) {
     const auto known = snapshot.descriptors.find(*descriptor);
     return known != snapshot.descriptors.end() ? known->second : "";
@@ -34,12 +38,33 @@ std::string resource_of(const Task& task, const Snapshot& snapshot) {
   return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", task.watcher->descriptor);
 }
 
+// "due in 3.2s"; "" where no time is known.
+std::string due_phrase(const Task& task) {
+  if (!task.watcher || !task.watcher->due_in_ns) return "";
+  const int64_t due = *task.watcher->due_in_ns;
+  return due >= 0 ? fmt::format("due in {}", format_duration(static_cast<uint64_t>(due)))
+                  : fmt::format("overdue by {}", format_duration(static_cast<uint64_t>(-due)));
+}
+
+std::string joined(std::string first, const std::string& second) {
+  if (!first.empty() && !second.empty()) first += ", ";
+  return first + second;
+}
+
+}  // namespace
+
+std::string resource_of(const Task& task, const Snapshot& snapshot) {
+  const std::string due = due_phrase(task);
+  const bool is_only_time = !due.empty() && task.watcher->descriptor < 0;
+  return joined(is_only_time ? "timer" : plain_resource_of(task, snapshot), due);
+}
+
 std::string resource_phrase(const Task& task, const Snapshot& snapshot) {
-  std::string resource = resource_of(task, snapshot);
+  const std::string resource = plain_resource_of(task, snapshot);
   const auto descriptor = descriptor_of(task, snapshot);
-  if (!descriptor) return resource;
-  return resource.empty() ? fmt::format("fd {}", *descriptor)
-                          : fmt::format("fd {}: {}", *descriptor, resource);
+  const std::string named = !descriptor ? "" : fmt::format("fd {}", *descriptor);
+  const char* const between = named.empty() || resource.empty() ? "" : ": ";
+  return joined(named + between + resource, due_phrase(task));
 }
 
 }  // namespace asynctrace

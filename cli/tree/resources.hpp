@@ -11,10 +11,10 @@ namespace asynctrace {
 // Nothing where it waits for none, or none is known; a signal's number is none.
 std::optional<int> descriptor_of(const Task& task, const Snapshot& snapshot);
 
-// "tcp 127.0.0.1:80 <- 127.0.0.1:4711", "SIGHUP"; "" if unknown. Not escaped.
+// "tcp 127.0.0.1:80 <- 127.0.0.1:4711", "SIGHUP", "timer, due in 3.2s"; "" if unknown. Not escaped.
 std::string resource_of(const Task& task, const Snapshot& snapshot);
 
-// The same for a row: "fd 7: tcp 127.0.0.1:80 <- 127.0.0.1:4711", "fd 7", "SIGHUP".
+// The same for a row: "fd 7: tcp 127.0.0.1:80 <- 127.0.0.1:4711", "fd 7", "SIGHUP", "due in 3.2s".
 std::string resource_phrase(const Task& task, const Snapshot& snapshot);
 
 }  // namespace asynctrace

@@ -241,10 +241,13 @@ std::string SuspectFinder::not_served(const Group& group) const {
   }
   const std::string omission =
       task.type ? function_of(unserved.task) + " was not called" : "nobody took it up";
-  return fmt::format("{} has been ready for {} and {}{}; seen by {} at {} looks, while {}",
-                     descriptor_phrase(*task.task, snapshot), format_duration(unserved.ready_ns), omission,
+  const std::string what =
+      unserved.is_timer ? fmt::format("it has been due for {}", format_duration(unserved.ready_ns))
+                        : fmt::format("{} has been ready for {}", descriptor_phrase(*task.task, snapshot),
+                                      format_duration(unserved.ready_ns));
+  return fmt::format("{} and {}{}; seen {}at {} looks, while {}", what, omission,
                      group.tasks.size() > 1 ? fmt::format(", like {} others", group.tasks.size() - 1) : "",
-                     unserved.seen_by, unserved.looks, loop);
+                     unserved.is_timer ? "" : fmt::format("by {} ", unserved.seen_by), unserved.looks, loop);
 }
 
 Suspect SuspectFinder::waiting(Group group) const {

@@ -30,7 +30,7 @@ struct Loop : Program {
     added.runtime = RuntimeId::kLoop;
     added.kind = TaskKind::kWatcher;
     added.watcher =
-        std::make_unique<const Watcher>(Watcher{"libevent", callback, -1, false, std::move(causes), more});
+        std::make_unique<const Watcher>(Watcher{"libevent", callback, -1, false, {}, std::move(causes), more});
   }
   std::string text(bool causes = true) {
     std::ostringstream out;

@@ -121,7 +121,7 @@ TEST(Suspects, DescriptorsThatAreReadyAndNotServed) {
   watcher(program, 3, 7, "on_read");
   watcher(program, 4, 8, "on_other");
   program.snapshot.descriptors = {{7, "pipe, read end"}};
-  program.snapshot.unserved = {{3, 1'020 * kMs, 41, "poll(2)", 42, LoopState::kInCallback, 0, 4}};
+  program.snapshot.unserved = {{3, false, 1'020 * kMs, 41, "poll(2)", 42, LoopState::kInCallback, 0, 4}};
   const auto evidence = [&] { return program.report().suspects.at(0).evidence; };
   EXPECT_EQ(evidence(),
             "fd 7 (pipe, read end) has been ready for 1.0s and on_read was not called; seen by poll(2) at 41 "
@@ -135,6 +135,10 @@ TEST(Suspects, DescriptorsThatAreReadyAndNotServed) {
   EXPECT_THAT(evidence(), ::testing::EndsWith("the loop of thread 42 turned 900 times"));
   program.snapshot.unserved[0].loop = LoopState::kAway;
   EXPECT_THAT(evidence(), ::testing::EndsWith("thread 42 does not come back to its loop"));
+  program.snapshot.unserved[0].is_timer = true;
+  EXPECT_THAT(evidence(),
+              ::testing::StartsWith("it has been due for 1.0s and on_read was not called; seen at 41 looks"));
+  program.snapshot.unserved[0].is_timer = false;
   program.snapshot.unserved[0].loop = LoopState::kTurns;
 
   const Report report = program.report();
@@ -150,7 +154,7 @@ TEST(Suspects, NamesOfSocketsAreEscaped) {
   Programs program;
   watcher(program, 3, 7, "on_read");
   program.snapshot.descriptors = {{7, "unix stream /tmp/\x1b[31m\n"}};
-  program.snapshot.unserved = {{3, kSec, 41, "poll(2)", 42, LoopState::kSleeps, 0, 0}};
+  program.snapshot.unserved = {{3, false, kSec, 41, "poll(2)", 42, LoopState::kSleeps, 0, 0}};
   std::ostringstream text;
   render_text(program.report(), {}, text);
   EXPECT_THAT(text.str(),
@@ -170,7 +174,7 @@ TEST(Suspects, ManyDescriptorsOfOneKindAreOneSuspect) {
     Task& task = program.task(id, {waits});
     task.kind = TaskKind::kWatcher;
     task.watcher = std::make_unique<const Watcher>(Watcher{"libevent", callback, static_cast<int>(id)});
-    program.snapshot.unserved.push_back({id, kSec, 41, "poll(2)", 42, LoopState::kSleeps, 0, 0});
+    program.snapshot.unserved.push_back({id, false, kSec, 41, "poll(2)", 42, LoopState::kSleeps, 0, 0});
   }
   const Report report = program.report();
   ASSERT_EQ(report.suspects.size(), 1u);
