@@ -35,7 +35,7 @@ void NativeReader::read_watchers() {
     if (in->callback != 0) out.callback = stack_of(in->callback + 1);
     out.descriptor = in->descriptor;
     records_.emplace(in->task, *in);
-    out.is_loop = in->callback == 0 && in->descriptor < 0;
+    out.is_loop = in->callback == 0 && in->descriptor == -1;
     out.check = in->check;
     out.check_number = in->number;
     out.check_type = in->type;

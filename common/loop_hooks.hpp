@@ -24,6 +24,9 @@ enum class LoopRole : uint8_t {
   kEpollControl,  // epoll_ctl
   kClose,         // close
   kFreeLoop,      // a loop is gone, and with it what is armed in it
+  kSubmit,        // of io_uring: operations begin, and may end
+  kComplete,      // the same: they may end
+  kEndRing,       // the same: the ring is gone
 };
 
 // Where a call has something. Arguments are numbered from 0; those from 6 on lie on the stack.

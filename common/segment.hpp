@@ -397,10 +397,11 @@ enum class DueClock : uint16_t {
   kBoottime = 4,
 };
 inline constexpr uint32_t kNeverDue = UINT32_MAX;  // of either half
+inline constexpr int32_t kNoDescriptor = -2;       // nor a callback, and yet it is no loop
 struct Watcher {
   uint64_t task;       // id
   uint64_t callback;   // the program's function; 0: none. The task of a loop has no descriptor either
-  int32_t descriptor;  // what it watches; of a signal's watcher its number; -1: none, or not known
+  int32_t descriptor;  // what it watches; of a signal's its number; kNoDescriptor; -1: none, or not known
   uint16_t library;    // label of the library's name
   WatcherCheck check;
   uint32_t arming;          // grows with each; 0: nothing is known of it

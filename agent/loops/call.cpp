@@ -4,6 +4,7 @@
 
 #include "agent/arch/thunks.hpp"
 #include "agent/loops/plain.hpp"
+#include "agent/loops/rings.hpp"
 #include "agent/native/labels.hpp"
 #include "agent/platform.hpp"
 
@@ -84,10 +85,21 @@ OFF_THE_STACK uint32_t Call::before(const HookGuard& guard) {
       return registers_.watcher = before_epoll_control(guard, number(0), number(1), number(2),
                                                        reinterpret_cast<const epoll_event*>(argument(3)));
     case LoopRole::kClose: before_close(guard, number(0)); break;
+    case LoopRole::kSubmit:
+    case LoopRole::kComplete:
+    case LoopRole::kEndRing:
     case LoopRole::kLoop:
     case LoopRole::kCallbackOf: break;
   }
   return kNone;
+}
+
+OFF_THE_STACK bool Call::submits(const HookGuard& guard) {
+  const LoopRole role = row().role;
+  if (role != LoopRole::kSubmit && role != LoopRole::kComplete && role != LoopRole::kEndRing) return false;
+  look_at_completions(guard, ring());
+  if (role == LoopRole::kEndRing) end_ring(guard, ring());
+  return role == LoopRole::kSubmit && has_submissions(ring());
 }
 
 void Call::after(const HookGuard& guard, uintptr_t root) {
@@ -109,6 +121,9 @@ void Call::after(const HookGuard& guard, uintptr_t root) {
     case LoopRole::kLoop:
       if (registers_.is_begun) end_dispatch(guard, root);
       break;
+    case LoopRole::kSubmit:
+    case LoopRole::kComplete: look_at_completions(guard, ring()); break;
+    case LoopRole::kEndRing:
     case LoopRole::kDisarm:
     case LoopRole::kSwitch:
     case LoopRole::kChange:

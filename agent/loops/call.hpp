@@ -35,6 +35,10 @@ class Call {
   void begin_loop(const HookGuard& guard, uintptr_t root);
   void after(const HookGuard& guard, uintptr_t root);
 
+  // Of io_uring: whether operations begin with the call.
+  bool submits(const HookGuard& guard);
+  const void* ring() { return reinterpret_cast<const void*>(argument(row().watcher)); }
+
   // The program asked for its callback: it shall see its own.
   void give_callback_back();
 

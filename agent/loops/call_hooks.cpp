@@ -5,6 +5,7 @@
 #include "agent/loops/call.hpp"
 #include "agent/loops/loops.hpp"
 #include "agent/loops/plain.hpp"
+#include "agent/loops/rings.hpp"
 #include "agent/loops/watchers.hpp"
 #include "agent/platform.hpp"
 
@@ -65,7 +66,11 @@ void record(CallRegisters* registers, uint64_t* frame) {
   if (is_by_loop && call.row().not_by_loop) return;
   uint32_t number = call.before(guard);
   if (number == kNone) number = call.before_source(guard);
-  if (number != kNone) registers->was_armed = arm(guard, number, stack_of_call(guard, frame));
+  const bool submits = number == kNone && call.submits(guard);
+  if (number == kNone && !submits) return;
+  const StackEntry* stack = stack_of_call(guard, frame);
+  if (submits) submit_ring(guard, call.ring(), stack);
+  else registers->was_armed = arm(guard, number, stack);
 }
 
 }  // namespace

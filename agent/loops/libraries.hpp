@@ -11,5 +11,6 @@ extern const Library kLibev;
 extern const Library kGlib;
 extern const Library kSdEvent;
 extern const Library kLibc;
+extern const Library kLiburing;
 
 }  // namespace asynctrace::agent

@@ -99,15 +99,6 @@ void end_those(const HookGuard& guard, IsMeant is_meant) {
   }
 }
 
-// It happened, and is waited for again.
-void count_one(uint32_t number, uint64_t ticks, uint32_t tid) {
-  WatcherEntry& entry = watcher_entry(number);
-  const uint64_t id = entry.task_id.load(std::memory_order_acquire);
-  if (id == 0 || task_entry(entry.task).id.load(std::memory_order_acquire) != id) return;
-  begin_task_poll(entry.task, ticks, tid);
-  end_task_poll(entry.task, ticks, ticks, segment::TaskState::kWaiting);
-}
-
 // Whether nobody else tells of what this call waits for.
 bool is_plain_call(const PolledCall& call) {
   const LoadedModule* module = find_module(call.return_address);
@@ -126,7 +117,7 @@ void end_one(const HookGuard& guard, int fd, bool happened, uint64_t ticks) {
   const uint32_t number = find_watcher(key_of(kPollSlot, guard.context().tid, fd));
   if (number == kNone) return;
   disarm(guard, number);
-  if (happened) count_one(number, ticks, guard.context().tid);
+  if (happened) count_event(number, ticks, guard.context().tid);
 }
 
 template <typename Each>
@@ -143,6 +134,14 @@ void for_each_in(const SelectedSets& sets, Each each) {
 }
 
 }  // namespace
+
+void count_event(uint32_t number, uint64_t ticks, uint32_t tid) {
+  WatcherEntry& entry = watcher_entry(number);
+  const uint64_t id = entry.task_id.load(std::memory_order_acquire);
+  if (id == 0 || task_entry(entry.task).id.load(std::memory_order_acquire) != id) return;
+  begin_task_poll(entry.task, ticks, tid);
+  end_task_poll(entry.task, ticks, ticks, segment::TaskState::kWaiting);
+}
 
 bool start_plain_loops() {
   g_watcher_of = reserve_array<std::atomic<uint32_t>>(kMaxFds);
@@ -215,7 +214,7 @@ void count_events(int epoll, const epoll_event* events, int count) {
     };
     const uint32_t number = g_by_data.find(data_key(static_cast<uint32_t>(epoll), data), is_it);
     if (number == kNone) continue;
-    count_one(number, ticks, guard.context().tid);
+    count_event(number, ticks, guard.context().tid);
     if (!watcher_entry(number).facts.repeats) disarm(guard, number);
   }
 }

@@ -28,6 +28,9 @@ void undo_epoll_control(const HookGuard& guard, uint32_t number, bool was_armed)
 bool watches_anything();
 void before_close(const HookGuard& guard, int fd);
 
+// Something that a watcher waits for has happened, and it waits on.
+void count_event(uint32_t number, uint64_t ticks, uint32_t tid);
+
 // epoll_wait() has returned `count` events.
 void count_events(int epoll, const epoll_event* events, int count);
 

@@ -8,9 +8,9 @@
 namespace asynctrace::agent {
 namespace {
 
-constexpr size_t kBuiltIn = 6;
-constinit const Library* g_libraries[kBuiltIn + kMaxUserLibraries] = {&kLibevent, &kLibuv,   &kLibev,
-                                                                      &kGlib,     &kSdEvent, &kLibc};
+constexpr size_t kBuiltIn = 7;
+constinit const Library* g_libraries[kBuiltIn + kMaxUserLibraries] = {&kLibevent, &kLibuv,    &kLibev, &kGlib,
+                                                                      &kSdEvent,  &kLiburing, &kLibc};
 size_t g_count = kBuiltIn;
 std::span<const Row> g_user_rows;
 const char* g_user_text = "";

@@ -266,7 +266,7 @@ class Watch {
   void find_loops() {
     for (uint32_t i = 0; i < reader_.used(segment::kWatchers); ++i) {
       const auto watcher = reader_.watcher(i);
-      if (watcher && watcher->callback == 0 && watcher->descriptor < 0) loops_.insert(watcher->task);
+      if (watcher && watcher->callback == 0 && watcher->descriptor == -1) loops_.insert(watcher->task);
     }
     // Workers of runtimes, whose polls last as long as they do.
     for (const Task& task : snapshot_.tasks)

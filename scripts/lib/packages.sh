@@ -8,7 +8,7 @@ packages_rust=("cargo|cargo-web" "rustc|rustc-web" librust-tokio-dev librust-fut
 packages_test=(libgtest-dev libgmock-dev libpython3-dev python3-pytest python3-jsonschema python3-lxml python3-yaml
   cmark-gfm gdb make systemd binutils elfutils lld clang-14 clang-19 llvm-14
   libclang-rt-14-dev libdebuginfod1 debuginfod libevent-dev libuv1-dev libev-dev libglib2.0-dev
-  libsystemd-dev libasio-dev libboost1.81-dev memcached nghttp2-server libglib2.0-bin dbus-daemon curl iproute2
+  libsystemd-dev liburing-dev libasio-dev libboost1.81-dev memcached nghttp2-server libglib2.0-bin dbus-daemon curl iproute2
   kea-ctrl-agent libjemalloc2)
 
 # Installs what is missing; needs neither network nor root when nothing is. `a|b`: either will do, for packages
