@@ -285,6 +285,8 @@ struct Snapshot {
   std::vector<Task> tasks;            // by id
   std::vector<Coroutine> coroutines;  // by task and address
   std::vector<std::string> coroutine_functions;
+  // How long tasks that wait for a time have yet to wait, by id; negative: it is over. Of Asio's, where known.
+  std::map<uint64_t, int64_t> due_in_ns;
   std::string unknown_running;  // why it is not known of some coroutines whether they run
   std::optional<Crash> crash;
   std::optional<Repoll> repoll;  // only where it was asked for

@@ -98,6 +98,9 @@ void note_stop(const NativeThread& thread, Snapshot& snapshot) {
 // For the coroutines of a live process. Both must outlive the reader.
 ThreadReader live_threads(const pid_t& pid, bool may_stop, Snapshot& snapshot) {
   ThreadReader reader;
+  std::error_code unknown;
+  reader.shares_clocks = fs::read_symlink("/proc/self/ns/time", unknown) ==
+                         fs::read_symlink(fmt::format("/proc/{}/ns/time", pid), unknown);
   reader.threads = [&pid, may_stop, &snapshot] {
     std::vector<NativeThread> threads = native_stacks_of_process(pid, may_stop);
     for (const NativeThread& thread : threads) note_stop(thread, snapshot);
@@ -172,7 +175,7 @@ Result<OwnedReport> read_core_report(const TracedProcess& process, const Reading
   if (!result) return tl::unexpected(result.error());
   const auto stacks = native_stacks_of_core(process.open_path, executable);
   const auto threads = [&] { return stacks.value_or(std::vector<NativeThread>()); };
-  return finish_report(std::move(*result), core->process, threads, {threads, {}}, started, options,
+  return finish_report(std::move(*result), core->process, threads, {threads, {}, false}, started, options,
                        [&](ProcessReport& read) {
                          add_core_threads(*core, threads(), read.snapshot, *read.symbols);
                          if (!stacks && read.snapshot.crash)

@@ -20,7 +20,7 @@ std::optional<AsioFunction> read_function(const ElfSymbol& symbol, uint64_t bias
     return std::nullopt;
   if (symbol.name.find('.') != std::string_view::npos) return std::nullopt;
   auto completion = asio_completion(demangle(std::string(symbol.name)));
-  if (!completion || completion->resumes_coroutine) return std::nullopt;
+  if (!completion) return std::nullopt;
   return AsioFunction{symbol.address + bias, symbol.size, std::move(*completion)};
 }
 
@@ -40,14 +40,23 @@ std::vector<AsioFunction> find_asio_functions(const Module& module, const Module
   return functions;
 }
 
-std::vector<AsioOperation> scan_for_operations(const ProcessImage& image,
-                                               const std::vector<AsioFunction>& functions) {
+AsioOperations scan_for_operations(const ProcessImage& image, const std::vector<AsioFunction>& functions,
+                                   const std::vector<AsioQueueClass>& classes) {
+  std::vector<std::pair<uint64_t, size_t>> wanted;  // word -> function, or behind them a class
+  for (const AsioFunction& function : functions) wanted.emplace_back(function.address, wanted.size());
+  for (const AsioQueueClass& one : classes) wanted.emplace_back(one.vtable, wanted.size());
+  std::ranges::sort(wanted);
   std::vector<uint64_t> values;
-  for (const AsioFunction& function : functions) values.push_back(function.address);
+  for (const auto& [value, index] : wanted) values.push_back(value);
   std::vector<AsioOperation> found;
-  for (const Hit& hit : scan_for_words(*image.memory, image.writable, values))
-    if (!hit.on_stack && hit.address >= kFunctionOffset)
-      found.push_back({hit.address - kFunctionOffset, static_cast<uint32_t>(hit.value)});
+  AsioQueues queues;
+  for (const Hit& hit : scan_for_words(*image.memory, image.writable, values)) {
+    const size_t index = wanted[hit.value].second;
+    if (index >= functions.size())
+      read_asio_queues(*image.memory, hit.address, classes[index - functions.size()].kind, queues);
+    else if (!hit.on_stack && hit.address >= kFunctionOffset)
+      found.push_back({hit.address - kFunctionOffset, static_cast<uint32_t>(index)});
+  }
   std::ranges::sort(found, {}, &AsioOperation::address);
   std::vector<uint64_t> addresses;
   for (const AsioOperation& operation : found) addresses.push_back(operation.address);
@@ -68,9 +77,10 @@ std::vector<AsioOperation> scan_for_operations(const ProcessImage& image,
              operation.address - block.start > kMaxSocket;
     }
     const auto next = image.memory->number(operation.address);
-    return !next || (*next != 0 && !std::ranges::binary_search(addresses, *next));
+    return !next || (*next != 0 && !std::ranges::binary_search(addresses, *next) &&
+                     !queues.posted.contains(operation.address));
   });
-  return found;
+  return {std::move(found), std::move(queues)};
 }
 
 }  // namespace asynctrace

@@ -1,5 +1,5 @@
 // Pending operations of Asio and Boost.Asio whose end a callback is waiting for: objects in memory that have
-// the address of the function which completes them. Those that a coroutine awaits are left to the coroutines.
+// the address of the function which completes them.
 // Allocates; linear in the memory where a program has such functions.
 #pragma once
 
@@ -9,6 +9,7 @@
 
 #include "cli/census/process_image.hpp"
 #include "cli/coroutines/asio_completions.hpp"
+#include "cli/coroutines/asio_queues.hpp"
 #include "cli/snapshot.hpp"
 #include "cli/symbols/module_files.hpp"
 
@@ -31,8 +32,12 @@ struct AsioOperation {
   uint64_t end = 0;       // of the block that it lies in; 0: not known
 };
 
-// By address. `functions` are by address.
-std::vector<AsioOperation> scan_for_operations(const ProcessImage& image,
-                                               const std::vector<AsioFunction>& functions);
+struct AsioOperations {
+  std::vector<AsioOperation> all;  // by address
+  AsioQueues queues;
+};
+// `functions` are by address.
+AsioOperations scan_for_operations(const ProcessImage& image, const std::vector<AsioFunction>& functions,
+                                   const std::vector<AsioQueueClass>& classes);
 
 }  // namespace asynctrace

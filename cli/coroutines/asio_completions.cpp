@@ -15,6 +15,7 @@ struct OperationRow {
   std::string_view text;
   asynctrace_leaf_class leaf_class;
 };
+constexpr std::string_view kPosted = "posted handler, not yet run";
 constexpr std::string_view kMoveAccept = "reactive_socket_move_accept_op";
 constexpr OperationRow kOperations[] = {
     {"reactive_socket_recv_op", "async_read_some", ASYNCTRACE_IO},
@@ -35,7 +36,14 @@ constexpr OperationRow kOperations[] = {
     {"wait_handler", "timer", ASYNCTRACE_TIMER},
     {"channel_receive_op", "channel receive", ASYNCTRACE_CHANNEL},
     {"channel_send_op", "channel send", ASYNCTRACE_CHANNEL},
+    {"executor_op", kPosted, ASYNCTRACE_SYNC},
+    {"completion_handler", kPosted, ASYNCTRACE_SYNC},
 };
+// What stands around the handler of one that is posted.
+constexpr std::string_view kWrappers[] = {"work_dispatcher<", "binder0<", "binder1<", "binder2<"};
+// Posted by Asio itself, to run what was posted to a strand.
+constexpr std::string_view kStrand = "strand_executor_service::invoker<";
+constexpr std::string_view kErased = "executor_function::complete<";
 // Operations that are made of several others, which the handler of each of these names.
 constexpr OperationRow kComposed[] = {
     {"detail::write_op<", "async_write", ASYNCTRACE_IO},
@@ -54,7 +62,12 @@ std::string handler_in(std::string_view arguments) {
   for (const std::string_view part : parts) {
     if (is_asio(part)) {
       const size_t open = part.find('<');
-      if (open == std::string_view::npos || part.find("_op<") == std::string_view::npos) continue;
+      if (open == std::string_view::npos) continue;
+      const auto stands_around = [&](std::string_view one) {
+        return part.substr(0, open + 1).ends_with(one);
+      };
+      if (part.find("_op<") == std::string_view::npos && std::ranges::none_of(kWrappers, stands_around))
+        continue;
       if (std::string inner = handler_in(arguments_at(part, open)); !inner.empty()) return inner;
     } else if (!part.starts_with("std::allocator<")) {
       last = part;
@@ -75,17 +88,29 @@ std::optional<AsioCompletion> asio_completion(const std::string& function) {
   const std::string_view arguments = arguments_at(function, open);
   const std::string_view member = std::string_view(function).substr(open + 1 + arguments.size());
   const bool completes = member.starts_with(">::do_complete(") || member.starts_with(">::do_action(");
-  if (row == std::end(kOperations) || !completes) return std::nullopt;
+  if (row == std::end(kOperations) || !completes || arguments.find(kStrand) != std::string_view::npos)
+    return std::nullopt;
   AsioCompletion completion;
   completion.waits_for = {std::string(row->text), row->leaf_class};
   completion.follows_socket = row->type == kMoveAccept;
   completion.resumes_coroutine = arguments.find(kCoroutine) != std::string_view::npos;
+  completion.is_posted = row->text == kPosted;
   completion.handler = handler_in(arguments);
   for (const OperationRow& composed : kComposed) {
     if (arguments.find(composed.type) == std::string_view::npos) continue;
     completion.waits_for.text = composed.text;
     break;
   }
+  return completion;
+}
+
+std::optional<AsioCompletion> asio_erased(const std::string& function) {
+  const size_t at = function.find(kErased);
+  if (at == std::string::npos) return std::nullopt;
+  const std::string_view arguments = arguments_at(function, at + kErased.size() - 1);
+  AsioCompletion completion;
+  completion.resumes_coroutine = arguments.find(kCoroutine) != std::string_view::npos;
+  completion.handler = handler_in(arguments);
   return completion;
 }
 

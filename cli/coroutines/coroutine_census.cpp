@@ -12,9 +12,14 @@
 #include "cli/coroutines/frame_links.hpp"
 #include "cli/coroutines/frame_places.hpp"
 #include "cli/coroutines/glibc_heaps.hpp"
+#include "cli/tick_rate.hpp"
+#include "common/include/asynctrace/abi.h"
 
 namespace asynctrace {
 namespace {
+
+constexpr uint64_t kHandlerOffset = 24;  // in an operation of Asio's that was posted
+constexpr uint64_t kMaxOperation = 512;  // where its size is not known
 
 // No code lies there, so that these addresses stand for stacks that have none; others of them are the
 // census's of futures.
@@ -51,8 +56,9 @@ void check_memory(const ProcessImage& image, std::vector<CoroutineFrame>& frames
 
 class CoroutineCensus {
  public:
-  CoroutineCensus(const ProcessImage& image, Snapshot& snapshot, Symbolizer& symbols)
+  CoroutineCensus(const ProcessImage& image, bool shares_clocks, Snapshot& snapshot, Symbolizer& symbols)
       : image_(image),
+        shares_clocks_(shares_clocks),
         snapshot_(snapshot),
         symbols_(symbols),
         facts_(snapshot, symbols),
@@ -86,19 +92,19 @@ class CoroutineCensus {
   }
 
   void add_operations() {
-    const auto names = [&](uint64_t address) { return facts_.name_of_start(address); };
     std::unordered_map<uint64_t, size_t> tracked;  // address -> task that the agent has seen
     for (size_t i = 0; i < snapshot_.tasks.size(); ++i)
       if (is_tracked_operation(snapshot_.tasks[i])) tracked.emplace(snapshot_.tasks[i].address, i);
-    for (const AsioOperation& operation : scan_for_operations(image_, facts_.asio_functions())) {
+    const auto [operations, queues] =
+        scan_for_operations(image_, facts_.asio_functions(), facts_.asio_queue_classes());
+    for (const AsioOperation& operation : operations) {
       const AsioFunction& function = facts_.asio_functions()[operation.function];
-      AsioHandler handler{function.completion.handler};
-      if (operation.end != 0)
-        handler = read_handler(pages_, operation.address, operation.end, handler.type, names);
-      const uint32_t called = stack({&places_.handler(function, handler)});
+      const auto handler = find_handler(operation, function.completion, queues);
+      if (!handler) continue;
+      const uint32_t called = stack({&places_.handler(function, *handler)});
       Leaf leaf;
       leaf.stack = called;
-      leaf.label = label(function.completion.waits_for);
+      leaf.label = label(waits_for(operation, function.completion, queues));
       leaf.unverified = !operation.verified;
       if (const auto known = tracked.find(operation.address); known != tracked.end()) {
         Task& task = snapshot_.tasks[known->second];
@@ -113,9 +119,61 @@ class CoroutineCensus {
       task.runtime = RuntimeId::kAsio;
       task.from_census = true;
       task.leaves.push_back(leaf);
+      note_due(task.id, operation.address, queues);
       snapshot_.tasks.push_back(std::move(task));
     }
     drop_awaited(tracked);
+  }
+
+  // Nothing: it resumes a coroutine, in whose chain it stands.
+  std::optional<AsioHandler> find_handler(const AsioOperation& operation, const AsioCompletion& completion,
+                                          const AsioQueues& queues) {
+    const uint64_t end = operation.end != 0 ? operation.end : operation.address + kMaxOperation;
+    if (completion.resumes_coroutine) {
+      note_queued(operation.address, {operation.address, end}, queues);
+      return std::nullopt;
+    }
+    if (completion.is_posted && completion.handler.empty()) {
+      const uint64_t hidden = pages_.number(operation.address + kHandlerOffset).value_or(0);
+      const uint64_t caller = pages_.number(hidden).value_or(0);
+      const auto erased = asio_erased(facts_.name_of_start(caller));
+      if (!erased) return AsioHandler{"(handler unknown)"};
+      if (!erased->resumes_coroutine) return AsioHandler{erased->handler, 0, caller};
+      note_queued(operation.address, {hidden, hidden + kMaxOperation}, queues);
+      return std::nullopt;
+    }
+    if (operation.end == 0) return AsioHandler{completion.handler};
+    return read_handler(pages_, operation.address, operation.end, completion.handler,
+                        [&](uint64_t address) { return facts_.name_of_start(address); });
+  }
+
+  static Label waits_for(const AsioOperation& operation, const AsioCompletion& completion,
+                         const AsioQueues& queues) {
+    if (completion.is_posted || !queues.posted.contains(operation.address)) return completion.waits_for;
+    return {completion.waits_for.text + " done: handler not yet run", ASYNCTRACE_SYNC};
+  }
+
+  // Of one that a coroutine awaits: its handler holds the outermost promise of a chain, which says nothing of
+  // which leaf of several.
+  void note_queued(uint64_t operation, const AddressRange& handler, const AsioQueues& queues) {
+    for (uint64_t at = handler.start; at + sizeof(uint64_t) <= handler.end; at += sizeof(uint64_t)) {
+      const auto word = pages_.number(at);
+      const auto root = word ? task_of_promise_.find(*word) : task_of_promise_.end();
+      if (root == task_of_promise_.end()) continue;
+      Task& task = snapshot_.tasks[root->second];
+      if (task.leaves.size() != 1 || task.state == TaskState::kRunning) return;
+      note_due(task.id, operation, queues);
+      Leaf& leaf = task.leaves.front();
+      if (queues.posted.contains(operation))
+        leaf.label = label({snapshot_.labels[*leaf.label].text + " done: not yet resumed", ASYNCTRACE_SYNC});
+      return;
+    }
+  }
+
+  void note_due(uint64_t task, uint64_t operation, const AsioQueues& queues) {
+    const auto due = queues.due.find(operation);
+    if (due == queues.due.end() || !shares_clocks_ || queues.posted.contains(operation)) return;
+    snapshot_.due_in_ns[task] = due->second.at_ns - static_cast<int64_t>(clock_ns(due->second.clock));
   }
 
   // What a coroutine awaits stands in its chain.
@@ -157,6 +215,8 @@ class CoroutineCensus {
     task.runtime = RuntimeId::kCoroutine;
     task.from_census = true;
     add_ways(root, task);
+    task_of_promise_[task.address + facts_.promise_offset(frames_[root].frame.function)] =
+        snapshot_.tasks.size();
     snapshot_.tasks.push_back(std::move(task));
   }
 
@@ -280,6 +340,7 @@ class CoroutineCensus {
   }
 
   const ProcessImage& image_;
+  const bool shares_clocks_;
   Snapshot& snapshot_;
   Symbolizer& symbols_;
   FunctionFacts facts_;
@@ -287,7 +348,8 @@ class CoroutineCensus {
   PageCache pages_;
   std::vector<PlacedFrame> frames_;  // by address
   std::vector<FrameLink> links_;
-  std::vector<std::vector<uint32_t>> awaited_by_;  // the other way round: whom each awaits
+  std::vector<std::vector<uint32_t>> awaited_by_;         // the other way round: whom each awaits
+  std::unordered_map<uint64_t, size_t> task_of_promise_;  // of its outermost coroutine; index into the tasks
   uint64_t last_id_ = 0;
   std::map<std::vector<const Frame*>, uint32_t> stacks_;
   std::map<uint32_t, uint32_t> names_;
@@ -298,7 +360,7 @@ class CoroutineCensus {
 
 CoroutineScope add_coroutines_in_memory(const ProcessImage& image, const ThreadReader& threads,
                                         Snapshot& snapshot, Symbolizer& symbols) {
-  return CoroutineCensus(image, snapshot, symbols).take(threads);
+  return CoroutineCensus(image, threads.shares_clocks, snapshot, symbols).take(threads);
 }
 
 }  // namespace asynctrace

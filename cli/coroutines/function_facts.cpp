@@ -21,7 +21,12 @@ FunctionFacts::FunctionFacts(const Snapshot& snapshot, Symbolizer& symbols)
     : snapshot_(snapshot), symbols_(symbols) {
   for (uint32_t i = 0; i < snapshot.modules.size(); ++i) {
     ModuleFiles files = symbols.find_files(i);
-    std::ranges::move(find_asio_functions(snapshot.modules[i], files), std::back_inserter(asio_functions_));
+    auto operations = find_asio_functions(snapshot.modules[i], files);
+    if (!operations.empty()) {
+      const auto classes = find_asio_queue_classes(snapshot.modules[i], files);
+      asio_queue_classes_.insert(asio_queue_classes_.end(), classes.begin(), classes.end());
+    }
+    std::ranges::move(operations, std::back_inserter(asio_functions_));
     auto found = find_coroutine_functions(i, snapshot.modules[i], files);
     if (found.empty()) continue;
     files_.emplace(i, std::move(files));

@@ -27,6 +27,7 @@ class FunctionFacts {
   // Whose body the code at this address is part of.
   std::optional<uint32_t> function_at(uint64_t address) const;
   const std::vector<AsioFunction>& asio_functions() const { return asio_functions_; }
+  const std::vector<AsioQueueClass>& asio_queue_classes() const { return asio_queue_classes_; }
   // Of the function that begins there; "": none does, or it has no name.
   std::string name_of_start(uint64_t address);
   const FrameCode& code(uint32_t function);
@@ -48,7 +49,8 @@ class FunctionFacts {
   const Snapshot& snapshot_;
   Symbolizer& symbols_;
   std::vector<CoroutineFunction> functions_;
-  std::vector<AsioFunction> asio_functions_;         // by address
+  std::vector<AsioFunction> asio_functions_;  // by address
+  std::vector<AsioQueueClass> asio_queue_classes_;
   std::unordered_map<uint32_t, ModuleFiles> files_;  // by module, of those with coroutines
   std::unordered_map<uint32_t, ModuleFiles> named_;  // by module, of those asked for names
   std::unordered_map<uint32_t, std::unique_ptr<FrameTypes>> types_;

@@ -20,6 +20,7 @@ struct ThreadReader {
   ThreadsOf threads;
   // One of them with all of its registers, where its frames do not tell enough. Empty: they have told all.
   std::function<Result<NativeThread>(pid_t tid)> hold;
+  bool shares_clocks = false;  // the process lives, and its clocks are ours
 };
 
 // Sets the state of those of `frames`, which are by address, that a thread executes, and may_run of those of

@@ -291,12 +291,13 @@ std::string_view JsonItems::unmoved(const ReportTask& task) const {
   return task.unmoved ? "true" : "false";
 }
 
-// Only leaves of watchers have it.
+// Only leaves of watchers have a descriptor.
 std::string JsonItems::descriptor_member(const Task& task) const {
-  if (!task.watcher) return {};
-  const auto due = task.watcher->due_in_ns;
-  return fmt::format(R"(,"descriptor":{}{})", number_or_null(descriptor_of(task, *report_.snapshot)),
-                     due ? fmt::format(R"(,"due_ns":{})", *due) : "");
+  std::string members;
+  if (task.watcher)
+    members = fmt::format(R"(,"descriptor":{})", number_or_null(descriptor_of(task, *report_.snapshot)));
+  if (const auto due = due_of(task, *report_.snapshot)) members += fmt::format(R"(,"due_ns":{})", *due);
+  return members;
 }
 
 std::string JsonItems::causes_member(const ReportTask& task) const {

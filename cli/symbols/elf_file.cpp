@@ -176,6 +176,15 @@ std::optional<uint64_t> ElfFile::variable(std::string_view name) const {
   return address;
 }
 
+std::vector<ElfSymbol> ElfFile::objects(std::string_view beginning) const {
+  std::vector<ElfSymbol> found;
+  for_each_entry(elf_, symtab_ != nullptr ? symtab_ : dynsym_, [&](const GElf_Sym& symbol, auto name_of) {
+    if (GELF_ST_TYPE(symbol.st_info) == STT_OBJECT && std::string_view(name_of()).starts_with(beginning))
+      found.push_back({name_of(), symbol.st_value, symbol.st_size});
+  });
+  return found;
+}
+
 std::optional<ElfSymbol> ElfFile::symbol_at(uint64_t address) {
   if (!symbols_read_) read_symbols();
   const CodeSection* section = code_section(address);

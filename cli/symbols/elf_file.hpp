@@ -55,6 +55,8 @@ class ElfFile {
   }
   // Of a variable of that name, its address in the file.
   std::optional<uint64_t> variable(std::string_view name) const;
+  // Data whose linkage names begin so, in the order of the table.
+  std::vector<ElfSymbol> objects(std::string_view beginning) const;
   Elf* handle() const { return elf_; }
 
  private:

@@ -124,11 +124,12 @@ void GroupBuilder::add_to(const ReportTask& task, const Shape& shape) {
     if (!leaf.shown) continue;
     longest = std::max(longest, leaf.source->waiting_ns);
     const bool has_times = merged.group.leaf_rows >= 2 && !task.task->from_census;
-    if (!has_times && !task.task->watcher) continue;
+    const bool has_resource = task.task->watcher || report_.snapshot->due_in_ns.contains(task.task->id);
+    if (!has_times && !has_resource) continue;
     const auto key = std::lower_bound(shape.keys.begin(), shape.keys.end(), leaf_key(task, leaf, report_));
     const uint32_t row = known.row_of[static_cast<size_t>(key - shape.keys.begin())];
     if (has_times) merged.row_waits[row].push_back(leaf.source->waiting_ns);
-    if (task.task->watcher) add_resource(task, merged.group.rows[row].resources);
+    if (has_resource) add_resource(task, merged.group.rows[row].resources);
   }
   if (!task.task->from_census) merged.waits.push_back(shape.keys.empty() ? task.task->in_state_ns : longest);
 }

@@ -25,6 +25,12 @@ std::optional<int> descriptor_of(const Task& task, const Snapshot& snapshot) {
   return has_one ? std::optional(task.watcher->descriptor) : std::nullopt;
 }
 
+std::optional<int64_t> due_of(const Task& task, const Snapshot& snapshot) {
+  if (task.watcher && task.watcher->due_in_ns) return task.watcher->due_in_ns;
+  const auto known = snapshot.due_in_ns.find(task.id);
+  return known != snapshot.due_in_ns.end() ? std::optional(known->second) : std::nullopt;
+}
+
 namespace {
 
 // But for the time.
@@ -39,11 +45,11 @@ std::string plain_resource_of(const Task& task, const Snapshot& snapshot) {
 }
 
 // "due in 3.2s"; "" where no time is known.
-std::string due_phrase(const Task& task) {
-  if (!task.watcher || !task.watcher->due_in_ns) return "";
-  const int64_t due = *task.watcher->due_in_ns;
-  return due >= 0 ? fmt::format("due in {}", format_duration(static_cast<uint64_t>(due)))
-                  : fmt::format("overdue by {}", format_duration(static_cast<uint64_t>(-due)));
+std::string due_phrase(const Task& task, const Snapshot& snapshot) {
+  const auto due = due_of(task, snapshot);
+  if (!due) return "";
+  return *due >= 0 ? fmt::format("due in {}", format_duration(static_cast<uint64_t>(*due)))
+                   : fmt::format("overdue by {}", format_duration(static_cast<uint64_t>(-*due)));
 }
 
 std::string joined(std::string first, const std::string& second) {
@@ -54,8 +60,8 @@ std::string joined(std::string first, const std::string& second) {
 }  // namespace
 
 std::string resource_of(const Task& task, const Snapshot& snapshot) {
-  const std::string due = due_phrase(task);
-  const bool is_only_time = !due.empty() && task.watcher->descriptor < 0;
+  const std::string due = due_phrase(task, snapshot);
+  const bool is_only_time = !due.empty() && (!task.watcher || task.watcher->descriptor < 0);
   return joined(is_only_time ? "timer" : plain_resource_of(task, snapshot), due);
 }
 
@@ -64,7 +70,7 @@ std::string resource_phrase(const Task& task, const Snapshot& snapshot) {
   const auto descriptor = descriptor_of(task, snapshot);
   const std::string named = !descriptor ? "" : fmt::format("fd {}", *descriptor);
   const char* const between = named.empty() || resource.empty() ? "" : ": ";
-  return joined(named + between + resource, due_phrase(task));
+  return joined(named + between + resource, due_phrase(task, snapshot));
 }
 
 }  // namespace asynctrace

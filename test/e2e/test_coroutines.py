@@ -265,6 +265,36 @@ def test_coroutines_and_callbacks_on_asio(tmp_path, build, by):
     assert "channel receive" in inside and "async_read_some" in outside and "steady_timer" in outside
 
 
+@pytest.mark.parametrize("build", ["asio", "boost_asio"])
+def test_what_asio_has_queued(tmp_path, build):
+    """By when timers are due, and what waits for nothing but a thread, which never comes here."""
+    with traced(BUILD / "test" / "targets" / "coroutines" / build, "queued", segment_dir=tmp_path, by="nobody") as target:
+        dump = dump_of(target.pid)
+        text = asynctrace("dump", target.pid).stdout
+    assert sorted(queued(dump)) == sorted(
+        (leaf.replace("_", " "), function)
+        for count, leaf, function in (rest.split(" ") for rest in target.words("QUEUED"))
+        for _ in range(int(count))
+    )
+    leaves = [leaf for task in dump["tasks"] for leaf in task["leaves"]]
+    due = [leaf["due_ns"] for leaf in leaves if leaf["class"] == "timer"]
+    hour = 3600 * 10**9
+    assert len(due) == 9 and min(due) < -hour and sorted(due)[1] > 0 and max(due) < hour
+    assert {"due_ns" in leaf for leaf in leaves if leaf["class"] != "timer"} == {False}
+    assert {leaf["class"] for leaf in leaves if "not yet" in leaf["kind"]} == {"sync"}
+    assert "steady_timer  due in 59m" in text and "timer  overdue by 1h" in text
+
+
+def queued(dump):
+    """(what it waits for, function) of what waits for a thread, or has not been waited for in time."""
+    for task in dump["tasks"]:
+        for leaf in task["leaves"]:
+            if "not yet" in leaf["kind"] or leaf.get("due_ns", 0) < 0:
+                frames = [dump["frames"][index] for index in dump["stacks"][leaf["stack"]]]
+                (own,) = [frame["function"] for frame in frames if frame["class"] == "user"]
+                yield leaf["kind"], own.split("(")[0]
+
+
 @pytest.mark.parametrize("runtime", ["single", "multi"])
 def test_the_reference_runtimes_as_they_tell_themselves(tmp_path, runtime):
     """The same program with the agent, through the native API, and without it."""

@@ -2,7 +2,9 @@
 //   CHAIN <count> <what it waits for> <line of each function, outermost first>
 //   OPERATION <count> <what it waits for> <line where it was begun> <function of the handler>
 // and waits for the end of stdin; with the argument "spin" in a coroutine that does not sleep meanwhile. For
-// each byte before the end one client more connects to the coroutines, is CONNECTED and says nothing.
+// each byte before the end one client more connects to the coroutines, is CONNECTED and says nothing. With
+// "queued" more is queued, for which no thread comes:
+//   QUEUED <count> <what it waits for> <function>
 #ifdef USE_BOOST
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/channel.hpp>
@@ -18,8 +20,10 @@ using asio::error_code;
 #include <poll.h>
 
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 using asio::awaitable;
@@ -109,6 +113,11 @@ static awaitable<void> spinner() {
   co_await spin();
 }
 
+static awaitable<void> post_itself() {
+  ++begun;
+  co_await asio::post(use_awaitable);
+}
+
 // The same with callbacks.
 struct Session : std::enable_shared_from_this<Session> {
   explicit Session(tcp::socket from) : socket(std::move(from)), timer(socket.get_executor()) {}
@@ -163,7 +172,33 @@ struct Beat {
   void tock(error_code) { beats -= 2; }
 };
 
-int main(int count, char**) {
+struct Queued {
+  explicit Queued(asio::io_context& context) : late(context), cancelled(context) {
+    begun = 0;
+    asio::co_spawn(context, post_itself(), asio::detached);
+    while (begun == 0) context.run_one();
+    for (int i = 0; i < 2; ++i) post(context);
+    wait(late, -kLong);
+    wait(cancelled, kLong);
+    cancelled.cancel();
+    std::printf("QUEUED 1 post_done:_not_yet_resumed post_itself\n");
+    std::printf("QUEUED 2 posted_handler,_not_yet_run Queued::post\n");
+    std::printf("QUEUED 1 timer Queued::wait\n");
+    std::printf("QUEUED 1 timer_done:_handler_not_yet_run Queued::wait\n");
+  }
+  void post(asio::io_context& context) {
+    asio::post(context, [this] { wait(late, kLong); });
+  }
+  void wait(asio::steady_timer& timer, std::chrono::seconds after) {
+    timer.expires_after(after);
+    timer.async_wait([this](error_code error) {
+      if (!error) cancelled.cancel();
+    });
+  }
+  asio::steady_timer late, cancelled;
+};
+
+int main(int count, char** arguments) {
   asio::io_context context(1);
   const tcp::endpoint any(asio::ip::make_address("127.0.0.1"), 0);
   tcp::acceptor acceptor(context, any);
@@ -202,7 +237,9 @@ int main(int count, char**) {
   std::printf("OPERATION %d timer %d Session::arm_timer()\n", kClients, Session::kTimerBegun);
   std::printf("OPERATION 1 timer %d Beat::tick(" ERROR_CODE ")\n", kBound);
   std::printf("OPERATION 1 timer %d Beat::tock(" ERROR_CODE ")\n", kErased);
-  if (count > 1) {
+  std::optional<Queued> queued;
+  if (count > 1 && std::strcmp(arguments[1], "queued") == 0) queued.emplace(context);
+  if (count > 1 && std::strcmp(arguments[1], "spin") == 0) {
     asio::co_spawn(context, spinner(), asio::detached);
     context.run();
   }
