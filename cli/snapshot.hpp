@@ -62,22 +62,23 @@ struct Label {
   uint32_t poll_events = 0;  // of poll(2), that a watcher of a descriptor waits for; 0: not known
 };
 
+// There may be millions, each in memory of its own: eight bytes more would take sixteen.
 struct Leaf {
   Maybe<uint32_t> stack;  // index into Snapshot::stacks
   Maybe<uint32_t> label;  // index into Snapshot::labels; nothing: its functions tell
   uint64_t waiting_ns = 0;
-  uint64_t registered = 0;       // clock ticks; orders the leaves of one task
-  bool confirmed = true;         // renewed in the task's last poll, or ended exactly
-  bool own_waker = true;         // false: a combinator's waker, say FuturesUnordered's
-  bool exact_end = true;         // false: the program holds the original waker
-  bool waker_gone = false;       // its waker was dropped, the last that could have woken the task
-  bool from_debug_info = false;  // found in the task's memory, not seen by the agent
-  bool met = false;              // a poll that --repoll asked for has met it
+  uint64_t registered = 0;           // clock ticks; orders the leaves of one task
+  bool confirmed : 1 = true;         // renewed in the task's last poll, or ended exactly
+  bool own_waker : 1 = true;         // false: a combinator's waker, say FuturesUnordered's
+  bool exact_end : 1 = true;         // false: the program holds the original waker
+  bool waker_gone : 1 = false;       // its waker was dropped, the last that could have woken the task
+  bool from_debug_info : 1 = false;  // found in the task's memory, not seen by the agent
+  bool met : 1 = false;              // a poll that --repoll asked for has met it
   // Of a chain of coroutines: some link of it is likely, not certain; some frame may have been freed; some
   // thread may be executing one that seems suspended.
-  bool unsure_link = false;
-  bool unverified = false;
-  bool may_run = false;
+  bool unsure_link : 1 = false;
+  bool unverified : 1 = false;
+  bool may_run : 1 = false;
   uint64_t joins_address = 0;  // 0: not a join
   // Id of the task that has to go on first, where it is known: of the joined one; where this is no join, of
   // the one that holds the lock.
@@ -176,8 +177,8 @@ struct Coroutine {
 struct Task {
   uint64_t id = 0;
   uint64_t address = 0;
-  TaskState state = TaskState::kWaiting;
   RuntimeId runtime = RuntimeId::kUnknown;
+  TaskState state = TaskState::kWaiting;
   TaskKind kind = TaskKind::kTask;
   bool nests_polls = false;  // a worker loop, or a runtime inside a task
   bool stuck = false;        // a fact: nothing can wake it

@@ -268,7 +268,7 @@ static_assert(sizeof(Thread) == 64);
 //
 // `state` packs since << 2 | TaskState into one word, so that a transition is one atomic store (or
 // compare-and-swap) and its time always belongs to it.
-enum class TaskState : uint64_t { kNone = 0, kRunning = 1, kWaiting = 2, kScheduled = 3 };
+enum class TaskState : uint8_t { kNone = 0, kRunning = 1, kWaiting = 2, kScheduled = 3 };
 enum class TaskKind : uint8_t {
   kTask = 0,     // polled through a task vtable
   kBlockOn = 1,  // a future that a thread polls itself: `address` is the thread id

@@ -194,10 +194,11 @@ TEST(Suspects, ATimerBesideTheJoinIsAnotherWayOn) {
 }
 
 TEST(Suspects, WhatIsNotConfirmedOrMayHaveEndedIsNoEvidence) {
-  for (bool Leaf::*fact : {&Leaf::confirmed, &Leaf::exact_end}) {
+  for (const bool is_confirmed : {false, true}) {
     Programs program;
     Leaf doubtful = program.joins(2);
-    doubtful.*fact = false;
+    doubtful.confirmed = is_confirmed;
+    doubtful.exact_end = !is_confirmed;
     program.task(1, {doubtful});
     program.task(2, {program.joins(1)});
     EXPECT_THAT(program.report().suspects, IsEmpty());
