@@ -53,7 +53,8 @@ TEST_F(TaskTableTest, TellsHeadersWithOneTagApart) {
 TEST_F(TaskTableTest, HoldsAHundredThousandSmallTasksSideBySide) {
   const auto header = [](uint32_t i) { return 0x7f0000000000 + uint64_t{i} * 48; };
   for (uint32_t i = 0; i < 100'000; i++) ASSERT_TRUE(table_.insert(header(i), i));
-  for (uint32_t i = 0; i < 100'000; i++) ASSERT_EQ(find(header(i)), i);
+  for (uint32_t i = 0; i < 100'000; i++)
+    ASSERT_EQ(table_.find(header(i), [&](uint32_t slot) { return header(slot) == header(i); }), i);
 }
 
 TEST_F(TaskTableTest, AnAddressThatComesBackIsANewTask) {
@@ -82,6 +83,13 @@ TEST_F(TaskTableTest, ErasedNeighboursDoNotHideOthers) {
   for (uint32_t i = 0; i < 64; i++) EXPECT_EQ(find(header(i)), i % 2 != 0 ? i : 100 + i);
 }
 
+TEST_F(TaskTableTest, RefusesASlotThatAnEntryCannotHold) {
+  EXPECT_TRUE(table_.insert(header_at(0, 1), (1u << 23) - 2));
+  EXPECT_EQ(find(header_at(0, 1)), (1u << 23) - 2);
+  EXPECT_FALSE(table_.insert(header_at(0, 2), (1u << 23) - 1));
+  EXPECT_EQ(find(header_at(0, 2)), kNone);
+}
+
 TEST_F(TaskTableTest, RefusesWhatItCannotFindAgain) {
   const uint64_t header = 0x7f0000000000;
   uint32_t inserted = 0;
@@ -97,7 +105,7 @@ TEST_F(TaskTableTest, ThreadsDoNotDisturbEachOther) {
   const auto work = [&](uint32_t self) {
     for (uint32_t round = 0; round < kRounds; round++) {
       const auto header = [&](uint32_t i) { return uint64_t{0x7f0000000000} + i * 64 + self * 16; };
-      const auto slot = [&](uint32_t i) { return self << 24 | round << 8 | i; };
+      const auto slot = [&](uint32_t i) { return self << 16 | round << 5 | i; };
       for (uint32_t i = 0; i < kHeaders; i++)
         if (!table_.insert(header(i), slot(i))) wrong++;
       for (uint32_t i = 0; i < kHeaders; i++)
