@@ -153,7 +153,9 @@ void start_freed_frames() {
 void find_coroutines(LoadedModule& module, const ElfSymbols& symbols) {
   constexpr char kPart[] = ".destroy";
   const std::span<const char> names = symbols.local().names;
-  if (!g_is_wanted || memmem(names.data(), names.size(), kPart, sizeof(kPart) - 1) == nullptr) return;
+  if (!g_is_wanted || names.empty() ||
+      memmem(names.data(), names.size(), kPart, sizeof(kPart) - 1) == nullptr)
+    return;
   for (const Elf64_Phdr& part : std::span(module.headers, module.header_count)) {
     const bool is_executable = part.p_type == PT_LOAD && (part.p_flags & PF_X) != 0;
     if (!is_executable || is_code(module.bias + part.p_vaddr)) continue;

@@ -47,7 +47,8 @@ bool is_in(const LoadedModule& module, const Variable* variable) {
 
 void look_in(const LoadedModule& module, const ElfSymbols::Table& table) {
   // Most modules do not even have the word.
-  if (memmem(table.names.data(), table.names.size(), kName, sizeof(kName)) == nullptr) return;
+  if (table.names.empty() || memmem(table.names.data(), table.names.size(), kName, sizeof(kName)) == nullptr)
+    return;
   for (const Elf64_Sym& symbol : table.symbols) {
     const char* name = table.name(symbol);
     if (name != nullptr && strcmp(name, kName) == 0) add(module, symbol);
