@@ -45,7 +45,7 @@ void tell_of_hooks(std::string_view rows, const std::vector<HookState>& states) 
 Result<int> attach_command(const AttachOptions& options) {
   auto library = find_agent_library();
   if (!library) return tl::unexpected(library.error());
-  auto hook_rows = options.hooks.empty() ? Result<std::string>() : read_hooks(options.hooks);
+  auto hook_rows = read_hooks(options.hooks);
   if (!hook_rows) return tl::unexpected(hook_rows.error());
   const char* named = std::getenv("ASYNCTRACE_DIR");
   AttachSettings settings{.library = std::move(*library),

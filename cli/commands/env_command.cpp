@@ -78,7 +78,7 @@ std::string lines(EnvFormat format, const Variables& variables, const std::strin
 Result<int> env_command(const EnvOptions& options) {
   auto library = find_agent_library();
   if (!library) return tl::unexpected(library.error());
-  auto hook_rows = options.hooks.empty() ? Result<std::string>() : read_hooks(options.hooks);
+  auto hook_rows = read_hooks(options.hooks);
   if (!hook_rows) return tl::unexpected(hook_rows.error());
   AgentSettings settings{*library, "", options.output, options.max_size, options.follow, *hook_rows};
   const char* preload = "";

@@ -44,7 +44,7 @@ Result<int> run_command(const RunOptions& options) {
   auto reports = ReportOutput::open(options);
   if (!reports) return tl::unexpected(reports.error());
 
-  auto hook_rows = options.hooks.empty() ? Result<std::string>() : read_hooks(options.hooks);
+  auto hook_rows = read_hooks(options.hooks);
   if (!hook_rows) {
     hook_rows.error().exit_code = 125;
     return tl::unexpected(hook_rows.error());

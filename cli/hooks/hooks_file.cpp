@@ -200,6 +200,7 @@ Result<std::string> parse_hooks(const std::string& text, const std::string& name
 }
 
 Result<std::string> read_hooks(const std::string& path) {
+  if (path.empty()) return std::string();
   std::ifstream file(path, std::ios::binary);
   std::string text(kMaxFile + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));

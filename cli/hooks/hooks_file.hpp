@@ -8,7 +8,8 @@
 
 namespace asynctrace {
 
-// The rows as the agent takes them, see common/loop_hooks.hpp. Of the file at `path`; not empty.
+// The rows as the agent takes them, see common/loop_hooks.hpp. Of the file at `path`, never empty; "" where
+// no file is named, that is, where `path` is "".
 Result<std::string> read_hooks(const std::string& path);
 
 // The same of its text; `name` is what errors call it.
