@@ -68,6 +68,24 @@ void inherit_since(const RecentLeaf& begun, uint64_t since) {
       .compare_exchange_strong(own, since, std::memory_order_relaxed);
 }
 
+// A leaf that is dropped in a later poll of its task than it was begun in: whatever renews it keeps its time.
+void hand_on_since(ThreadContext& context, uint32_t leaf) {
+  const LeafEntry& entry = g_entries[leaf];
+  const Frame& frame = *context.frame;
+  const Leaf& item = record(leaf);
+  const uint32_t poll = get(item.poll);
+  if (poll == frame.poll) return;
+  const uint32_t stack = get(item.stack);
+  uint64_t since = get(item.since);
+  // One that was begun in the poll before has waited since the end of that poll.
+  const bool first_wait = since == get(item.registered) && poll + 1 == frame.poll;
+  if (first_wait && (entry.flags & kOwnWaker) != 0) since = task_entry(entry.task).poll_ended;
+  const RecentLeaf& begun = context.begun;
+  if (begun.task_id == entry.task_id && begun.stack == stack && begun.poll == frame.poll)
+    inherit_since(begun, since);
+  else context.ended = {entry.task_id, since, leaf, stack, frame.poll};
+}
+
 // Both halves, but for what a waker adds.
 void fill(uint32_t leaf, const ThreadContext& context, const LeafOwner& owner, uint32_t stack, uint64_t since,
           uint32_t flags, uint32_t wakers) {
@@ -158,23 +176,7 @@ void end_leaf(const HookGuard& guard, uint32_t leaf, bool dropped) {
   ThreadContext& context = guard.context();
   const Frame* frame = context.frame;
   const bool waited_on = dropped && !entry.woken.load(std::memory_order_relaxed);
-  if (waited_on && frame != nullptr && frame->task_id == entry.task_id) {
-    const Leaf& item = record(leaf);
-    const uint32_t poll = get(item.poll);
-    const uint32_t stack = get(item.stack);
-    uint64_t since = get(item.since);
-    // One that was begun in the poll before has waited since the end of that poll.
-    const bool first_wait = since == get(item.registered) && poll + 1 == frame->poll;
-    if (first_wait && (entry.flags & kOwnWaker) != 0) since = task_entry(entry.task).poll_ended;
-    const RecentLeaf& begun = context.begun;
-    if (poll == frame->poll) {
-      // Made and dropped in one poll: nothing has waited.
-    } else if (begun.task_id == entry.task_id && begun.stack == stack && begun.poll == frame->poll) {
-      inherit_since(begun, since);
-    } else {
-      context.ended = {entry.task_id, since, leaf, stack, frame->poll};
-    }
-  }
+  if (waited_on && frame != nullptr && frame->task_id == entry.task_id) hand_on_since(context, leaf);
   entry.wakers.store(0, std::memory_order_relaxed);
   g_pool.give(context.leaves, leaf);
 }
